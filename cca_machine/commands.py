@@ -1,0 +1,510 @@
+"""What may be asked of a machine, what it answers, and what it says to its trace.
+
+Three closed unions, each a family of frozen msgspec records with a tag, so that they cross the wire between head and
+node without a second description:
+
+- `Input`: a `Command` of the control plane, a `Parcel` from another machine, or a `Fault` of chaos (unseen by controllers);
+- `Output`: an `Outcome` (to the control plane) or a `Parcel` (to another machine);
+- `Record`: one line of the trace, the ground truth that checkers judge.
+
+Start with `RealmSpec` and `Launch`; everything else follows a Realm's life.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from msgspec import Struct
+
+CONTROL = "control"
+"""Name of the control plane as an endpoint of messages."""
+
+
+# -- what machines and Realms are made of ---------------------------------------------------------------------------
+
+
+class ImageSpec(Struct, frozen=True):
+    """A Realm image: `size_bytes` of content that follows from name and version (`cca_machine.image`)."""
+
+    name: str
+    version: int
+    size_bytes: int
+
+
+class Workload(Struct, frozen=True):
+    """Steady behaviour of a Realm, a fluid model: integer rates, closed form since the last event.
+
+    `demand_ppm` is the CPU demand of each vCPU in parts per million of one PE; `requests_per_s` are served while the
+    Realm runs undisturbed; `dirty_bytes_per_s` over a working set of `working_set_bytes` feeds migration.
+    """
+
+    requests_per_s: int = 0
+    demand_ppm: int = 200_000
+    dirty_bytes_per_s: int = 0
+    working_set_bytes: int = 0
+
+
+class RealmSpec(Struct, frozen=True):
+    """One incarnation of a Realm as its VMM is asked to build it. A restart elsewhere is a new incarnation."""
+
+    realm: str
+    incarnation: int
+    kind: str
+    vcpus: int
+    memory_bytes: int
+    image: ImageSpec
+    program: str
+    workload: Workload
+    hash_algo: str = "sha-256"
+    rpv: bytes = bytes(64)
+
+
+class MachineSpec(Struct, frozen=True):
+    """One server: its size, identity, firmware and the assumed costs of what it does.
+
+    `seed` (32 bytes) comes from (run seed, machine name); all keys and draws of the machine derive from it.
+    `firmware` holds signed images (`attestation.firmware`) by component; `anchors` the signers that EL3 accepts
+    (signer id -> COSE_Key bytes). `timing` maps names of `cca_machine.costs` to nanoseconds.
+    """
+
+    name: str
+    rack: str
+    profile: str
+    seed: bytes
+    pes: int
+    memory_bytes: int
+    firmware: dict[str, bytes]
+    anchors: dict[bytes, bytes]
+    implementation_id: bytes
+    timing: dict[str, int]
+    vmid_bits: int = 8
+    ipa_bits: int = 48
+    lifecycle: int = 0x3000
+    quirks: str = "suggested"
+    leases: bool = True
+
+
+# -- commands: what the control plane asks ---------------------------------------------------------------------------
+
+
+class Launch(Struct, frozen=True, tag="launch"):
+    """Build a Realm by RMI, enter it, and come home with evidence over `nonce` (key-broker challenge, base64 text)."""
+
+    realm: RealmSpec
+    nonce: str
+    lease_until_ns: int
+
+
+class Attest(Struct, frozen=True, tag="attest"):
+    """Have a running Realm produce fresh evidence over `nonce`."""
+
+    realm: str
+    incarnation: int
+    nonce: str
+
+
+class DeliverSecret(Struct, frozen=True, tag="deliver-secret"):
+    """Hand the broker's encrypted resource (JWE) to the Realm; the Realm serves once it has opened it."""
+
+    realm: str
+    incarnation: int
+    jwe: bytes
+
+
+class Stop(Struct, frozen=True, tag="stop"):
+    """Shut the Realm down, destroy it by RMI and return its granules to the host."""
+
+    realm: str
+    incarnation: int
+
+
+class RenewLeases(Struct, frozen=True, tag="renew-leases"):
+    """Heartbeat: the listed (realm, incarnation) may run until `until_ns`. Answered by `Heartbeat`."""
+
+    leases: tuple[tuple[str, int], ...]
+    until_ns: int
+
+
+class OpenExport(Struct, frozen=True, tag="open-export"):
+    """Source side of a migration (modelled): pause the Realm, seal its state, send it to `peer`.
+
+    `peer_rak` is the COSE_Key of the peer's RAK as the control plane verified it at the peer's boot.
+    """
+
+    session: str
+    realm: str
+    incarnation: int
+    peer: str
+    peer_rak: bytes
+
+
+class OpenImport(Struct, frozen=True, tag="open-import"):
+    """Destination side of a migration (modelled): accept the Realm described by `realm` from `peer`."""
+
+    session: str
+    realm: RealmSpec
+    peer: str
+    peer_rak: bytes
+
+
+class CommitImport(Struct, frozen=True, tag="commit-import"):
+    """The control plane's one decision: the destination may run the Realm; the source never again."""
+
+    session: str
+    lease_until_ns: int
+
+
+class AbortImport(Struct, frozen=True, tag="abort-import"):
+    """The destination forgets the session; refused after a commit."""
+
+    session: str
+
+
+class ResumeExport(Struct, frozen=True, tag="resume-export"):
+    """The source runs the Realm again; only sent when no commit was ever ordered."""
+
+    session: str
+    lease_until_ns: int
+
+
+class DiscardExport(Struct, frozen=True, tag="discard-export"):
+    """The source destroys its paused copy after the destination runs."""
+
+    session: str
+
+
+class Prime(Struct, frozen=True, tag="prime"):
+    """Stage a signed firmware image and LFA_PRIME it (several calls if the agent asks to be called again)."""
+
+    image: bytes
+
+
+class Activate(Struct, frozen=True, tag="activate"):
+    """LFA_ACTIVATE the primed component with all PEs in the rendezvous."""
+
+    component: str
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """LFA_CANCEL the component."""
+
+    component: str
+
+
+Command: TypeAlias = (
+    Launch | Attest | DeliverSecret | Stop | RenewLeases | OpenExport | OpenImport | CommitImport | AbortImport
+    | ResumeExport | DiscardExport | Prime | Activate | Cancel
+)  # fmt: skip
+
+
+# -- between machines, and from chaos --------------------------------------------------------------------------------
+
+
+class Parcel(Struct, frozen=True, tag="parcel"):
+    """Bytes from machine to machine within a migration session; `modelled_bytes` is what the link is charged for."""
+
+    session: str
+    payload: bytes
+    modelled_bytes: int
+
+
+class FaultKind(StrEnum):
+    """Deeds of chaos that strike inside a machine. Link faults are rules of the network, not of a machine."""
+
+    POWER_LOSS = "machine.power-loss"
+    """All volatile state is gone at once; healing is power coming back, after which the machine boots."""
+    FREEZE = "machine.freeze"
+    """Nothing executes; healing thaws it with its state as it was."""
+    RMM_PANIC = "rmm.panic"
+    """The RMM fails: every RMI answers unknown, Realms are lost; healing is a cold reset of the machine."""
+    TAMPERED_TOKEN = "attest.tampered-token"
+    """The host flips a bit in every token it forwards."""
+    STALE_TOKEN = "attest.stale-token"
+    """The host answers with the first token it ever saw of the Realm instead of a fresh one."""
+    ACTIVATION_FAILURE = "firmware.activation-failure"
+    """LFA_ACTIVATE answers ACTIVATION_FAILED before the old image is given up."""
+
+
+class Inject(Struct, frozen=True, tag="inject"):
+    """A fault begins."""
+
+    kind: FaultKind
+
+
+class Heal(Struct, frozen=True, tag="heal"):
+    """The fault is undone."""
+
+    kind: FaultKind
+
+
+Fault: TypeAlias = Inject | Heal
+Input: TypeAlias = Command | Parcel | Fault
+
+
+# -- outcomes: what a machine answers ---------------------------------------------------------------------------------
+
+
+class Booted(Struct, frozen=True, tag="booted"):
+    """The machine is up: its platform token (challenge = hash of the RAK), RAK and running versions by component."""
+
+    boot: int
+    platform_token: bytes
+    rak: bytes
+    versions: dict[str, str]
+
+
+class RealmStatus(Struct, frozen=True):
+    """One Realm as its host sees it: state is a `cca_machine.host.states.HostedState` value."""
+
+    realm: str
+    incarnation: int
+    state: str
+
+
+class Heartbeat(Struct, frozen=True, tag="heartbeat"):
+    """Answer to `RenewLeases`: boot count, capacity left and every hosted Realm."""
+
+    boot: int
+    free_granules: int
+    free_vmids: int
+    rmm_alive: bool
+    versions: dict[str, str]
+    realms: tuple[RealmStatus, ...]
+
+
+class Launched(Struct, frozen=True, tag="launched"):
+    """The Realm was built, measured and entered; `evidence` is the key-broker attestation body with the token."""
+
+    realm: str
+    incarnation: int
+    evidence: bytes
+    rim: bytes
+    build_ns: int
+    token_ns: int
+
+
+class Attested(Struct, frozen=True, tag="attested"):
+    """Fresh evidence of a running Realm."""
+
+    realm: str
+    incarnation: int
+    evidence: bytes
+    token_ns: int
+
+
+class Serving(Struct, frozen=True, tag="serving"):
+    """The Realm opened its secret and does its work."""
+
+    realm: str
+    incarnation: int
+
+
+class Stopped(Struct, frozen=True, tag="stopped"):
+    """The Realm is gone and its granules are back."""
+
+    realm: str
+    incarnation: int
+
+
+class ExportReady(Struct, frozen=True, tag="export-ready"):
+    """Everything is sealed and sent; the Realm stays paused until the control plane decides."""
+
+    session: str
+    sent_bytes: int
+
+
+class ImportReady(Struct, frozen=True, tag="import-ready"):
+    """Everything arrived and was opened; the destination asks for the decision."""
+
+    session: str
+
+
+class Imported(Struct, frozen=True, tag="imported"):
+    """The destination runs the Realm; downtime runs from the source's pause to this instant."""
+
+    session: str
+    realm: str
+    incarnation: int
+
+
+class SessionClosed(Struct, frozen=True, tag="session-closed"):
+    """A migration session ended on this side: `how` is aborted, resumed, discarded or failed."""
+
+    session: str
+    how: str
+    why: str = ""
+
+
+class Primed(Struct, frozen=True, tag="primed"):
+    """LFA_PRIME completed for the component at this version."""
+
+    component: str
+    version: str
+
+
+class Activated(Struct, frozen=True, tag="activated"):
+    """The new image runs; platform token and RAK are those of the new firmware."""
+
+    component: str
+    versions: dict[str, str]
+    platform_token: bytes
+    rak: bytes
+    pause_ns: int
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """A command was refused and changed nothing.
+
+    `command` is the command's tag, `subject` the Realm, session or component it named, `code` the refusing call
+    and status as the specification names them ("RMI_REALM_CREATE: RMI_ERROR_INPUT", "LFA_PRIME: AUTH_ERROR") or a word
+    of the host ("no-granules", "unknown-realm"), `why` a sentence.
+    """
+
+    command: str
+    subject: str
+    code: str
+    why: str
+    incarnation: int = 0
+
+
+Outcome: TypeAlias = (
+    Booted | Heartbeat | Launched | Attested | Serving | Stopped | ExportReady | ImportReady | Imported
+    | SessionClosed | Primed | Activated | Refused
+)  # fmt: skip
+Output: TypeAlias = Outcome | Parcel
+
+
+# -- trace records of a machine ---------------------------------------------------------------------------------------
+
+
+class MachineBooted(Struct, frozen=True, tag="machine.booted"):
+    boot: int
+    versions: dict[str, str]
+
+
+class MachineLost(Struct, frozen=True, tag="machine.lost"):
+    """Power, or the RMM, is gone; `realms` are the (realm, incarnation) that died with it."""
+
+    why: FaultKind
+    realms: tuple[tuple[str, int], ...]
+
+
+class MachineFrozen(Struct, frozen=True, tag="machine.frozen"):
+    realms: tuple[tuple[str, int], ...]
+
+
+class MachineThawed(Struct, frozen=True, tag="machine.thawed"):
+    realms: tuple[tuple[str, int], ...]
+
+
+class RealmBuilt(Struct, frozen=True, tag="realm.built"):
+    """The Realm exists in the RMM: its RIM, the calls it took and the granules it holds as [base, count] runs."""
+
+    realm: str
+    incarnation: int
+    rim: str
+    calls: dict[str, int]
+    granules: tuple[tuple[int, int], ...]
+
+
+class RealmLive(Struct, frozen=True, tag="realm.live"):
+    """From this instant the Realm's RECs are enterable and run; `serving` says whether it does its work."""
+
+    realm: str
+    incarnation: int
+    serving: bool
+    why: str
+
+
+class RealmStill(Struct, frozen=True, tag="realm.still"):
+    """From this instant the Realm does not execute on this machine; `served` counts its requests here so far."""
+
+    realm: str
+    incarnation: int
+    served: int
+    why: str
+
+
+class RealmEvidence(Struct, frozen=True, tag="realm.evidence"):
+    """A token left the Realm; `sha256` is the digest of the token bytes as the Realm made them."""
+
+    realm: str
+    incarnation: int
+    sha256: str
+    size_bytes: int
+
+
+class RealmDestroyed(Struct, frozen=True, tag="realm.destroyed"):
+    realm: str
+    incarnation: int
+    granules: tuple[tuple[int, int], ...]
+
+
+class FirmwareActivated(Struct, frozen=True, tag="firmware.activated"):
+    component: str
+    version: str
+    security_version: int
+    signer: str
+    pause_ns: int
+
+
+class FirmwareRefused(Struct, frozen=True, tag="firmware.refused"):
+    component: str
+    step: str
+    status: str
+    why: str
+
+
+class SessionStep(Struct, frozen=True, tag="migration.step"):
+    """A migration session (modelled) changed state on this side."""
+
+    session: str
+    realm: str
+    incarnation: int
+    role: str
+    state: str
+    sent_bytes: int = 0
+
+
+class CommandRefused(Struct, frozen=True, tag="command.refused"):
+    command: str
+    subject: str
+    code: str
+    why: str
+
+
+Record: TypeAlias = (
+    MachineBooted | MachineLost | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill | RealmEvidence
+    | RealmDestroyed | FirmwareActivated | FirmwareRefused | SessionStep | CommandRefused
+)  # fmt: skip
+
+
+# -- what a machine returns from a stretch of time ---------------------------------------------------------------------
+
+
+class Sent(Struct, frozen=True):
+    """Something that left the machine at `at_ns`, numbered per machine without gaps."""
+
+    at_ns: int
+    number: int
+    target: str
+    body: Output
+    answers: int = 0
+    """Number of the control-plane message it answers; 0 when it answers none (boot, parcels)."""
+
+
+class Traced(Struct, frozen=True):
+    """One record at its instant, numbered per machine without gaps."""
+
+    at_ns: int
+    number: int
+    what: Record
+
+
+class Advance(Struct, frozen=True):
+    """What `Machine.run_until` gives back; `next_due_ns` is None when nothing is on the agenda."""
+
+    sent: list[Sent]
+    records: list[Traced]
+    next_due_ns: int | None

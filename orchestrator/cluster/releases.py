@@ -1,0 +1,179 @@
+"""Whether firmware can boot, and whether rollouts can do anything.
+
+What a machine could never boot is an error. A rollout that every machine would refuse for its signature or its
+live-state format is a legitimate experiment, so it is only warned of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.cluster.diagnostics import Finding, Path, Severity, suggestion
+from orchestrator.cluster.facts import Facts, unknown_name
+from orchestrator.cluster.quantities import PPM, format_duration, format_size, version_key
+from orchestrator.cluster.schema import Cluster, Component, RolloutEvent, Wave
+
+BOOT_COMPONENTS = ("BL2", "BL31", "RMM")
+"""What a machine cannot boot a Realm world without."""
+
+
+LARGEST_COMPONENT = 64 << 20
+"""Bytes of one component; real ones take hundreds of KiB, and every byte of ours is made and hashed."""
+
+
+def _component_path(release: str, component: str) -> Path:
+    return ("firmware", "releases", release, "components", component)
+
+
+def _unsigned(cluster: Cluster, path: Path, component: Component, severity: Severity, why: str) -> Iterator[Finding]:
+    signers = cluster.firmware.signers
+    if component.signed_by is None:
+        hint = f"add signed_by: {signers[0]}"
+        yield Finding(path, f"signed by nobody, {why}", hint, severity, at="key")
+    elif component.signed_by not in signers:
+        message = f"'{component.signed_by}' is no signer that the machines accept, {why}"
+        hint = suggestion(component.signed_by, signers, "firmware.signers")
+        yield Finding((*path, "signed_by"), message, hint, severity)
+
+
+def bootable(facts: Facts) -> Iterator[Finding]:
+    """A release that a profile boots is complete, signed by an accepted signer and endorsed."""
+    cluster = facts.cluster
+    users: dict[str, list[str]] = {}
+    for name, profile in cluster.profiles.items():
+        users.setdefault(profile.firmware, []).append(name)
+    for name, profiles in users.items():
+        release = cluster.firmware.releases.get(name)
+        if release is None:
+            continue
+        why = f"but profile '{profiles[0]}' boots it"
+        missing = [component for component in BOOT_COMPONENTS if component not in release.components]
+        if missing:
+            message = f"lacks {' and '.join(missing)}, {why}"
+            hint = "booting takes BL2, BL31 and RMM"
+            yield Finding(("firmware", "releases", name, "components"), message, hint, at="key")
+        for part, component in release.components.items():
+            yield from _unsigned(cluster, _component_path(name, part), component, Severity.ERROR, why)
+        if not release.endorsed:
+            message = f"no reference values are held for it, {why}"
+            path: Path = ("firmware", "releases", name, "endorsed")
+            yield Finding(path, message, "no Realm there will get its secret", Severity.WARNING)
+
+
+def component_sizes(facts: Facts) -> Iterator[Finding]:
+    """Firmware images are of a size that can be built and hashed."""
+    for name, release in facts.cluster.firmware.releases.items():
+        for part, component in release.components.items():
+            if component.size > LARGEST_COMPONENT:
+                path = (*_component_path(name, part), "size")
+                yield Finding(path, f"{format_size(component.size)} are too much for firmware", "at most 64MiB")
+
+
+def _rollouts(cluster: Cluster) -> list[tuple[int, RolloutEvent]]:
+    return [(index, event) for index, event in enumerate(cluster.events) if isinstance(event, RolloutEvent)]
+
+
+def _booted(facts: Facts, component: str) -> dict[str, Component]:
+    """The component that each profile boots with, where its release holds one."""
+    releases = facts.cluster.firmware.releases
+    return {
+        name: releases[profile.firmware].components[component]
+        for name, profile in facts.profiles.items()
+        if profile.firmware in releases and component in releases[profile.firmware].components
+    }
+
+
+def rollouts(facts: Facts) -> Iterator[Finding]:
+    """A rollout names a release that holds its component in a version that raises some machine's."""
+    cluster = facts.cluster
+    for index, event in _rollouts(cluster):
+        path: Path = ("events", index, "release")
+        release = cluster.firmware.releases.get(event.release)
+        if release is None:
+            yield unknown_name(path, "release", event.release, list(cluster.firmware.releases))
+            continue
+        new = release.components.get(event.component)
+        if new is None:
+            message = f"release '{event.release}' holds no {event.component}"
+            yield Finding(path, message, f"it holds {', '.join(release.components)}")
+            continue
+        yield from _raises_versions(path, event, new, _booted(facts, event.component))
+        yield from _would_be_refused(facts, path, event, new)
+        if not release.endorsed:
+            message = f"no reference values are held for '{event.release}'"
+            yield Finding(path, message, "machines that activate it will fail to attest", Severity.WARNING)
+
+
+def _raises_versions(path: Path, event: RolloutEvent, new: Component, old: dict[str, Component]) -> Iterator[Finding]:
+    behind = [name for name, component in old.items() if version_key(component.version) < version_key(new.version)]
+    if old and not behind:
+        newest = max((component.version for component in old.values()), key=version_key)
+        message = f"{event.component} {new.version} is above no profile's version"
+        yield Finding(path, message, f"machines boot {newest}; a live activation must raise it")
+    elif len(behind) < len(old):
+        ahead = ", ".join(name for name in old if name not in behind)
+        message = f"{event.component} {new.version} does not raise the version of {ahead}"
+        yield Finding(path, message, "those machines will refuse it", Severity.WARNING)
+
+
+def _would_be_refused(facts: Facts, path: Path, event: RolloutEvent, new: Component) -> Iterator[Finding]:
+    where = _component_path(event.release, event.component)
+    why = "so machines will refuse the rollout"
+    yield from _unsigned(facts.cluster, where, new, Severity.WARNING, why)
+    for name, old in _booted(facts, event.component).items():
+        if new.security_version < old.security_version:
+            message = f"security_version {new.security_version} is below the {old.security_version} of profile '{name}'"
+            yield Finding((*where, "security_version"), message, "a rollback: refused", Severity.WARNING)
+        if new.data_format != old.data_format:
+            message = f"data_format {new.data_format} is not the {old.data_format} of profile '{name}'"
+            yield Finding((*where, "data_format"), message, "live activation cannot carry state over", Severity.WARNING)
+
+
+def waves(facts: Facts) -> Iterator[Finding]:
+    """Each wave says how many in one way and has machines left to cover; the last one should leave none."""
+    for index, event in _rollouts(facts.cluster):
+        left = len(facts.machines)
+        for number, wave in enumerate(event.waves):
+            path: Path = ("events", index, "waves", number)
+            if (wave.machines is None) == (wave.share is None):
+                yield Finding(path, "give either machines or share", "for example share: 30%")
+                break
+            covered = _covered(wave, left)
+            if covered == 0:
+                why = "every machine is done before it" if left == 0 else "it is 0% of the machines left"
+                yield Finding(path, "this wave covers no machine", why)
+            left -= covered
+        else:
+            if left > 0:
+                message = f"the waves leave {left} of {len(facts.machines)} machines without the release"
+                yield Finding(("events", index, "waves"), message, "end with share: 100%", Severity.WARNING, at="key")
+
+
+def _covered(wave: Wave, left: int) -> int:
+    if wave.machines is not None:
+        return min(wave.machines, left)
+    return -(-left * (wave.share or 0) // PPM)
+
+
+def firmware_floor(facts: Facts) -> Iterator[Finding]:
+    """Some machine has, or will have, an RMM of at least `min_rmm`."""
+    booted = [component.version for component in _booted(facts, "RMM").values()]
+    later = {event.release: event.at for _, event in reversed(_rollouts(facts.cluster))}
+    releases = facts.cluster.firmware.releases
+    rolled = {
+        releases[name].components["RMM"].version: at
+        for name, at in later.items()
+        if name in releases and "RMM" in releases[name].components
+    }
+    for name, kind in facts.cluster.realms.items():
+        floor = kind.min_rmm
+        if floor is None or not booted or any(version_key(version) >= version_key(floor) for version in booted):
+            continue
+        path: Path = ("realms", name, "min_rmm")
+        helping = [at for version, at in rolled.items() if version_key(version) >= version_key(floor)]
+        newest = max([*booted, *rolled], key=version_key)
+        if helping:
+            message = f"no machine boots RMM {floor}: the kind waits for the rollout at {format_duration(min(helping))}"
+            yield Finding(path, message, f"machines boot {max(booted, key=version_key)}", Severity.WARNING)
+        else:
+            yield Finding(path, f"no machine ever has RMM {floor} or later", f"the newest is {newest}")

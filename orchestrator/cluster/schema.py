@@ -1,0 +1,296 @@
+"""The cluster file as typed records: what a user may write, with units, defaults and the meaning of every key.
+
+The records are frozen; unknown keys are errors. Durations are integer nanoseconds, sizes bytes, rates bits per second,
+fractions parts per million after parsing (`orchestrator.cluster.quantities`). `orchestrator.cluster.load` turns a text
+into a `Cluster` and `orchestrator.cluster.check` asks the questions that no single field can answer. Start with
+`Cluster` at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from orchestrator.cluster.quantities import Duration, Fraction, Name, Rate, Share, Size, Version
+
+
+class Record(BaseModel):
+    """Common ground of every record of the file: frozen, no unknown keys, no silent conversion between types."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        str_strip_whitespace=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+
+def default(text: str, description: str, **limits: int) -> Any:
+    """A field whose default is written as the user would write it; `limits` bound the parsed number."""
+    return Field(text, validate_default=True, description=description, gt=limits.get("gt"), ge=limits.get("ge"))
+
+
+class Control(Record):
+    """The control plane's own rhythm."""
+
+    beat: Duration = default("100ms", "Grain of virtual time at which control plane and machines talk.", gt=0)
+    heartbeat: Duration = default("2s", "Interval at which each machine is asked and its leases renewed.", gt=0)
+    suspect_after: Duration = default("7s", "Silence after which a machine is suspect: nothing new goes there.", gt=0)
+    lease: Duration = default("30s", "How long a host may run a Realm without renewal.", gt=0)
+    lease_margin: Duration = default("2s", "Waited on top of the last lease before a restart elsewhere.")
+    leases: bool = Field(True, description="False turns leases off: partitions then make two live copies.")
+    order_timeout: Duration = default("20s", "How long an order may stay unanswered before it is sent again.", gt=0)
+
+
+class Attestation(Record):
+    """The verifier and key broker of the control plane."""
+
+    servers: int = Field(2, ge=1, le=4096, description="Verifier workers that serve the queue.")
+    service: Duration = default("5ms", "Verifier time per token on one worker.")
+    latency: Duration = default("12ms", "Way to the verifier and back, reference value look-up included.")
+    retries: int = Field(
+        2, ge=0, le=100, description="Fresh attempts after a refused verdict, on another machine if possible."
+    )
+    required_security_version: int = Field(
+        0, ge=0, le=2**31, description="Lowest RMM security version a secret is released to."
+    )
+
+
+class LinkShape(Record):
+    """One kind of link."""
+
+    latency: Duration = default("100us", "One-way latency, at least 1us; neither jitter nor a fault undercuts it.")
+    jitter: Duration = default("20us", "Added, drawn per message between zero and this.")
+    bandwidth: Rate = default("10Gbit/s", "Shared by what crosses the link.", gt=0)
+
+
+def _link(latency: str, jitter: str) -> LinkShape:
+    return LinkShape.model_validate({"latency": latency, "jitter": jitter})
+
+
+class Network(Record):
+    """Latency and bandwidth by where the ends stand."""
+
+    same_rack: LinkShape = Field(_link("50us", "10us"), description="Between two machines of a rack.")
+    between_racks: LinkShape = Field(_link("125us", "50us"), description="Between machines of different racks.")
+    to_control: LinkShape = Field(_link("250us", "100us"), description="Between a machine and the control plane.")
+
+
+class Timing(Record):
+    """Which assumed costs the machines use (`docs/reference/timing.md` lists them with source and confidence)."""
+
+    profile: Literal["reference"] = Field("reference", description="Set of assumed costs.")
+    scale: Fraction = default("100%", "Multiplies every modelled cost; may exceed 100%.", gt=0)
+    override: dict[str, Duration] = Field(default_factory=dict, description="Single costs by name.")
+
+
+class Profile(Record):
+    """A kind of server."""
+
+    pes: int = Field(ge=1, le=1024, description="Processing elements.")
+    memory: Size = Field(description="DRAM, a multiple of the 4KiB granule.")
+    firmware: Name = Field(description="Release it boots with.")
+    edition: Literal["1.0"] = Field("1.0", description="RMM edition.")
+    quirks: Literal["suggested", "text", "tf-rmm"] = Field(
+        "suggested", description="Which answer is given where the specification's text and public firmware differ."
+    )
+    vmid_bits: Literal[8, 16] = Field(8, description="Width of the VMID: a machine holds at most 2^this Realms.")
+    ipa_bits: int = Field(48, ge=32, le=48, description="Largest IPA width the RMM offers (S2SZ).")
+
+
+class Rack(Record):
+    """Machines that share a top-of-rack switch and a power domain; they are named `<rack>-<profile>-<nn>` from 01."""
+
+    machines: dict[Name, Annotated[int, Field(ge=1, le=100_000)]] = Field(
+        min_length=1, description="How many of which profile."
+    )
+    power: Name = Field("a", description="Power domain.")
+
+
+class Component(Record):
+    """One firmware component of a release."""
+
+    version: Version = Field(description="Three numbers; a live activation must raise it.")
+    security_version: int = Field(1, ge=0, le=2**31, description="Anti-rollback counter; it may never fall.")
+    data_format: int = Field(1, ge=0, le=2**31, description="Live-state format that a live activation must match.")
+    size: Size = default("256KiB", "Image size, loaded and hashed at boot and at activation.", gt=0)
+    signed_by: Name | None = Field(
+        None, description="Signer; a machine refuses what none of its signers signed. Absent: nobody signed it."
+    )
+    defect: Literal["none", "panics-at-activation"] = Field("none", description="A fault built into the image.")
+
+
+class Release(Record):
+    """A set of firmware components: a full one to boot, or some to activate live."""
+
+    components: dict[Literal["BL2", "BL31", "RMM", "HES"], Component] = Field(
+        min_length=1, description="Components by name; booting takes BL2, BL31 and RMM."
+    )
+    endorsed: bool = Field(True, description="Whether the verifier holds reference values for it.")
+
+
+class Firmware(Record):
+    """Signers and releases."""
+
+    signers: list[Name] = Field(
+        default_factory=lambda: ["vendor"], min_length=1, description="Signers the machines accept."
+    )
+    releases: dict[Name, Release] = Field(min_length=1, description="Releases by name.")
+
+
+class Image(Record):
+    """A Realm image; its content follows from name and version."""
+
+    version: int = Field(1, ge=1, le=2**31, description="Another version has other content and another RIM.")
+    size: Size = default("2MiB", "Measured content, loaded page by page; a multiple of 4KiB.", gt=0)
+
+
+class WorkloadShape(Record):
+    """What a Realm does, as integer rates."""
+
+    requests_per_s: int = Field(0, ge=0, le=10**9, description="Requests served while it runs undisturbed.")
+    cpu: Share = default("20%", "Demand of each vCPU.")
+    dirty: Size = default("0", "Bytes dirtied per second.")
+    working_set: Size = default("0", "Bytes over which dirtying roams, at most the Realm's memory.")
+
+
+class RealmKind(Record):
+    """Realms that are alike; they are named `<kind>-<nnn>` from 001."""
+
+    count: int = Field(1, ge=1, le=1_000_000, description="How many of them.")
+    image: Name = Field(description="Image they start from.")
+    vcpus: int = Field(1, ge=1, le=512, description="Virtual CPUs, one REC each.")
+    memory: Size = default("256MiB", "Protected memory, a multiple of 4KiB.", gt=0)
+    program: Literal["server", "batch", "database"] = Field("server", description="Guest program of the catalogue.")
+    workload: WorkloadShape = Field(WorkloadShape(), description="What it does once it has its secret.")
+    hash: Literal["sha-256", "sha-512"] = Field("sha-256", description="Hash of the Realm's measurements.")
+    secret: Name = Field("default", description="Resource that the broker releases to the Realm.")
+    spread: Literal["none", "machine", "rack"] = Field(
+        "none", description="Anti-affinity: no two Realms of the kind on one machine, or in one rack."
+    )
+    min_rmm: Version | None = Field(None, description="Lowest RMM version it may be placed on.")
+    start_at: Duration = default("0s", "When the kind is first wanted.")
+
+
+class Wave(Record):
+    """Part of a rollout: a share or a number of the machines not yet done; exactly one of the two."""
+
+    machines: int | None = Field(None, ge=1, le=1_000_000, description="How many machines.")
+    share: Share | None = Field(None, description="Share of the machines not yet done, rounded up.")
+
+
+class MigrateEvent(Record):
+    """An operator moves one Realm."""
+
+    kind: Literal["migrate"] = Field("migrate", description="What the operator does.")
+    at: Duration = Field(description="When.")
+    realm: str = Field(description="Realm, as in web-001.")
+    to: str | None = Field(None, description="Machine; without it the scheduler chooses.")
+
+
+class RolloutEvent(Record):
+    """An operator rolls a release out by live activation, wave by wave; the first wave is the canary."""
+
+    kind: Literal["rollout"] = Field("rollout", description="What the operator does.")
+    at: Duration = Field(description="When the first wave starts.")
+    release: Name = Field(description="Release that holds the component.")
+    component: Literal["RMM"] = Field("RMM", description="Component to activate.")
+    waves: list[Wave] = Field(min_length=1, max_length=64, description="Who goes when.")
+    bake: Duration = default("10s", "Wait after a wave, in which every machine and Realm must attest.")
+    max_failures: int = Field(0, ge=0, le=1_000_000, description="Machines that may fail before the rollout holds.")
+
+
+class StopEvent(Record):
+    """An operator stops one Realm for good."""
+
+    kind: Literal["stop"] = Field("stop", description="What the operator does.")
+    at: Duration = Field(description="When.")
+    realm: str = Field(description="Realm, as in web-001.")
+
+
+Event = Annotated[MigrateEvent | RolloutEvent | StopEvent, Field(discriminator="kind")]
+
+
+class Selector(Record):
+    """Which machines a fault strikes; exactly one key."""
+
+    machine: str | None = Field(None, description="One machine by name.")
+    rack: Name | None = Field(None, description="Every machine of a rack.")
+    realm: str | None = Field(None, description="The machine that hosts this Realm when the fault begins.")
+    count: int | None = Field(
+        None, ge=1, le=1_000_000, description="That many, drawn from the seed among machines in no other fault."
+    )
+
+
+MachineFaultKind = Literal[
+    "machine.power-loss",
+    "machine.freeze",
+    "rmm.panic",
+    "attest.tampered-token",
+    "attest.stale-token",
+    "firmware.activation-failure",
+]
+
+LinkFaultKind = Literal["network.partition", "network.loss", "network.delay"]
+
+
+def _side(value: object) -> str:
+    """Tag of one side of a link fault: the bare text is the control plane, everything else selects machines."""
+    return "control" if isinstance(value, str) else "machines"
+
+
+Side = Annotated[
+    Annotated[Selector, Tag("machines")] | Annotated[Literal["control"], Tag("control")], Discriminator(_side)
+]
+"""One end of a cut or worsened link: some machines, or the control plane."""
+
+
+class MachineFault(Record):
+    """A fault inside machines; it undoes itself after `for`."""
+
+    fault: MachineFaultKind = Field(description="What strikes.")
+    at: Duration = Field(description="When it begins.")
+    during: Duration = Field(alias="for", gt=0, description="Lease of the fault; healed when it ends.")
+    select: Selector = Field(description="Which machines it strikes.")
+
+
+class LinkFault(Record):
+    """A fault of the links between two groups; it undoes itself after `for`."""
+
+    fault: LinkFaultKind = Field(description="What strikes.")
+    at: Duration = Field(description="When it begins.")
+    during: Duration = Field(alias="for", gt=0, description="Lease of the fault; healed when it ends.")
+    between: list[Side] = Field(min_length=2, max_length=2, description="The two ends: selectors, or control.")
+    one_way: bool = Field(False, description="Only what goes from the first end to the second is struck.")
+    loss: Share | None = Field(None, description="For network.loss: share of the messages lost.")
+    delay: Duration | None = Field(None, description="For network.delay: added to the latency.")
+
+
+Fault = MachineFault | LinkFault
+
+
+class Cluster(Record):
+    """One fleet and what happens to it."""
+
+    version: Literal[1] = Field(description="Version of this format.")
+    name: Name = Field(description="Name of the cluster, used in run directories and reports.")
+    description: str = Field("", max_length=2000, description="What it shows, for reports.")
+    seed: int = Field(0, ge=0, lt=2**64, description="Seed of every draw; the command line's --seed goes before it.")
+    duration: Duration = default("10min", "Virtual time of a run, a multiple of the beat.", gt=0)
+    control: Control = Field(Control(), description="Rhythm of the control plane.")
+    timing: Timing = Field(Timing(), description="Assumed costs.")
+    network: Network = Field(Network(), description="Links.")
+    attestation: Attestation = Field(Attestation(), description="Verifier and key broker.")
+    profiles: dict[Name, Profile] = Field(min_length=1, description="Kinds of servers by name.")
+    racks: dict[Name, Rack] = Field(min_length=1, description="Racks by name.")
+    firmware: Firmware = Field(description="Signers and releases.")
+    images: dict[Name, Image] = Field(min_length=1, description="Realm images by name.")
+    realms: dict[Name, RealmKind] = Field(default_factory=dict, description="Kinds of Realms by name.")
+    events: list[Event] = Field(default_factory=list, description="What operators do.")
+    faults: list[Annotated[Fault, Field(discriminator="fault")]] = Field(
+        default_factory=list, description="What goes wrong; controllers are never told."
+    )
+    recover_within: Duration = default("90s", "Bound of the checker that everything runs again.", gt=0)
