@@ -1,0 +1,1 @@
+"""What the specifications number: function ids, registers, statuses, layouts and the ports between worlds."""

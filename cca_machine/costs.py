@@ -1,0 +1,185 @@
+"""Modelled durations, as one table that the machine reads and the documentation prints.
+
+No timing of CCA on RME silicon is public. Each row says where its figure comes from and how far it can be trusted; a
+cluster file scales all of them or overrides single ones by name. Machines charge a row for each call they really make.
+Confidence: `measured` on a close Arm core, `published` by vendor or paper, `analogue` on a neighbouring mechanism,
+`derived` by arithmetic from other rows, `assumed` where nothing was found.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from cca_machine.abi.psci import Psci
+from cca_machine.abi.rmi import Rmi
+from cca_machine.abi.rsi import Rsi
+from cca_machine.errors import UnknownCost
+
+PPM = 1_000_000
+
+
+class Confidence(StrEnum):
+    """How far a figure can be trusted."""
+
+    MEASURED = "measured"
+    PUBLISHED = "published"
+    ANALOGUE = "analogue"
+    DERIVED = "derived"
+    ASSUMED = "assumed"
+
+
+class Cost(NamedTuple):
+    """One modelled duration: `ns` nanoseconds per `per`."""
+
+    name: str
+    ns: int
+    per: str
+    source: str
+    confidence: Confidence
+
+
+_OPS = "operation counts of TF-A 6a164dd and TF-RMM 9a7f8ef times unit costs of a 3 GHz core"
+_M, _P, _A, _D, _X = Confidence
+
+COSTS: tuple[Cost, ...] = (
+    # -- RMI calls, round trip from the host included
+    Cost("rmi.null", 1_000, "call", "two world switches and dispatch", _X),
+    Cost("rmi.granule-delegate", 2_900, "granule", _OPS, _D),
+    Cost("rmi.granule-undelegate", 3_700, "granule", f"{_OPS}; scrubbing included", _D),
+    Cost("rmi.data-create", 6_000, "granule", f"{_OPS}; SHA-256 of content and descriptor", _D),
+    Cost("rmi.data-create-unknown", 1_400, "granule", "null, zeroing and stage 2 write", _X),
+    Cost("rmi.data-destroy", 1_700, "granule", "null, stage 2 write and share of the TLBI", _X),
+    Cost("rmi.rtt-create", 1_500, "call", "null and zeroing", _X),
+    Cost("rmi.rtt-destroy", 2_000, "call", "null and TLBI", _X),
+    Cost("rmi.rtt-fold", 2_500, "call", "null, 512 entries and TLBI", _X),
+    Cost("rmi.rtt-ripas", 1_000, "call", "null", _X),
+    Cost("rmi.ripas-entry", 50, "RTT entry", "stage 2 write; measured entries hash a descriptor", _X),
+    Cost("rmi.map-unprotected", 1_200, "granule", "null and stage 2 write", _X),
+    Cost("rmi.realm-create", 20_000, "call", "null, hash of the parameters, root tables", _X),
+    Cost("rmi.realm-activate", 2_000, "call", "null", _X),
+    Cost("rmi.realm-destroy", 5_000, "call", "null, root tables and RD wiped", _X),
+    Cost("rmi.rec-create", 15_000, "call", "null, hash of the parameters, auxiliary granules", _X),
+    Cost("rmi.rec-destroy", 5_000, "call", "null, auxiliary granules wiped", _X),
+    Cost("rmi.rec-enter", 2_500, "round trip", "two world switches with EL1 context both ways", _X),
+    Cost("host.exit", 1_000, "REC exit", "KVM exit handling; 10 to 30 us if it goes to user space", _A),
+    # -- RSI calls, handled inside the RMM
+    Cost("rsi.null", 400, "call", "R-EL1 to R-EL2 and back", _X),
+    Cost("rsi.measurement-extend", 1_200, "call", "null, hash in the EL0 application", _X),
+    Cost("rsi.attestation-token", 3_000_000, "token", "Mbed TLS class P-384 signature and CBOR, sliced", _A),
+    # -- the guest
+    Cost("guest.boot", 400_000_000, "boot", "minimal image up to its attester; a general one takes 8 s", _X),
+    Cost("guest.open-secret", 1_000_000, "secret", "ECDH on P-256, key unwrap, AES-256-GCM", _X),
+    # -- the host
+    Cost("host.vmm-setup", 30_000_000, "Realm", "VMM process, memory slots, RD and RECs", _X),
+    Cost("host.heartbeat", 50_000, "answer", "agent walks its Realms", _X),
+    # -- boot
+    Cost("boot.post", 240_000_000_000, "power-on", "provisioning guides; memory training", _A),
+    Cost("boot.host-os", 60_000_000_000, "boot", "host operating system to schedulable", _A),
+    Cost("boot.rmm", 5_000_000, "boot", "RMM image start, as for live activation", _A),
+    Cost("boot.platform-token", 50_000_000, "boot or activation", "EL3 or HES signs the platform token", _X),
+    # -- live firmware activation
+    Cost("lfa.stage", 500_000_000, "image", "control-plane download, fixed part", _X),
+    Cost("lfa.stage-mib", 10_000_000, "MiB", "100 MB/s", _X),
+    Cost("lfa.prime", 20_000_000, "image", "authenticate, copy and measure, fixed part", _X),
+    Cost("lfa.prime-mib", 5_000_000, "MiB", "authenticate, copy and measure", _X),
+    Cost("lfa.call", 1_000, "call", "SMC to EL3 and back", _X),
+    Cost("lfa.gather", 100_000, "activation", "interrupts-off tail until the last PE calls in", _X),
+    Cost("lfa.activate", 5_000_000, "activation", "new image starts and adopts state while all PEs wait", _A),
+    # -- migration (modelled)
+    Cost("crypto.p384-sign", 113_000, "signature", "aws-lc pull request 983, Graviton3", _M),
+    Cost("crypto.p384-verify", 273_000, "signature", "aws-lc pull request 983, Graviton3", _M),
+    Cost("crypto.p384-ecdh", 300_000, "agreement", "aws-lc pull request 983, Graviton3", _M),
+    Cost("migration.freeze", 15_000_000, "Realm", "final TLB flush, REC and Realm state", _X),
+    Cost("migration.page-export", 1_500, "granule", "AES-256-GCM and a share of the call", _D),
+    Cost("migration.page-import", 1_500, "granule", "AES-256-GCM and a share of the call", _D),
+    Cost("migration.import-realm", 20_000, "call", "as realm-create", _X),
+    Cost("migration.import-rec", 15_000, "call", "as rec-create", _X),
+)  # fmt: skip
+
+COST_BY_NAME = {cost.name: cost for cost in COSTS}
+
+CALL_COSTS: dict[int, str] = {
+    Rmi.VERSION: "rmi.null",
+    Rmi.FEATURES: "rmi.null",
+    Rmi.GRANULE_DELEGATE: "rmi.granule-delegate",
+    Rmi.GRANULE_UNDELEGATE: "rmi.granule-undelegate",
+    Rmi.DATA_CREATE: "rmi.data-create",
+    Rmi.DATA_CREATE_UNKNOWN: "rmi.data-create-unknown",
+    Rmi.DATA_DESTROY: "rmi.data-destroy",
+    Rmi.REALM_ACTIVATE: "rmi.realm-activate",
+    Rmi.REALM_CREATE: "rmi.realm-create",
+    Rmi.REALM_DESTROY: "rmi.realm-destroy",
+    Rmi.REC_CREATE: "rmi.rec-create",
+    Rmi.REC_DESTROY: "rmi.rec-destroy",
+    Rmi.REC_ENTER: "rmi.rec-enter",
+    Rmi.REC_AUX_COUNT: "rmi.null",
+    Rmi.PSCI_COMPLETE: "rmi.null",
+    Rmi.RTT_CREATE: "rmi.rtt-create",
+    Rmi.RTT_DESTROY: "rmi.rtt-destroy",
+    Rmi.RTT_FOLD: "rmi.rtt-fold",
+    Rmi.RTT_READ_ENTRY: "rmi.null",
+    Rmi.RTT_INIT_RIPAS: "rmi.rtt-ripas",
+    Rmi.RTT_SET_RIPAS: "rmi.rtt-ripas",
+    Rmi.RTT_MAP_UNPROTECTED: "rmi.map-unprotected",
+    Rmi.RTT_UNMAP_UNPROTECTED: "rmi.map-unprotected",
+    Rsi.VERSION: "rsi.null",
+    Rsi.FEATURES: "rsi.null",
+    Rsi.MEASUREMENT_READ: "rsi.null",
+    Rsi.MEASUREMENT_EXTEND: "rsi.measurement-extend",
+    Rsi.ATTESTATION_TOKEN_INIT: "rsi.attestation-token",
+    Rsi.ATTESTATION_TOKEN_CONTINUE: "rsi.null",
+    Rsi.REALM_CONFIG: "rsi.null",
+    Rsi.IPA_STATE_SET: "rsi.null",
+    Rsi.IPA_STATE_GET: "rsi.null",
+    Rsi.HOST_CALL: "rsi.null",
+    **dict.fromkeys(Psci, "rsi.null"),
+}
+"""Name of the cost charged for one call of a function id."""
+
+CALL_NAMES: dict[int, str] = {
+    **{int(fid): f"RMI_{fid.name}" for fid in Rmi},
+    **{int(fid): f"RSI_{fid.name}" for fid in Rsi},
+    **{int(fid): f"PSCI_{fid.name}" for fid in Psci},
+}
+"""Names of calls as the specifications write them."""
+
+
+def reference_timing(scale_ppm: int = PPM, overrides: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Nanoseconds by cost name: the table scaled by `scale_ppm` (parts per million), overrides taken as they are.
+
+    Raises:
+        UnknownCost: an override names no row; the message names the nearest ones.
+    """
+    timing = {cost.name: cost.ns * scale_ppm // PPM for cost in COSTS}
+    for name, ns in (overrides or {}).items():
+        if name not in timing:
+            near = difflib.get_close_matches(name, timing, n=3)
+            hint = f"; did you mean {', '.join(near)}" if near else ""
+            raise UnknownCost(f"no modelled cost is called {name!r}{hint}")
+        timing[name] = ns
+    return timing
+
+
+class Meter:
+    """Adds up what one piece of work costs: `cost_ns`, and `calls` by name.
+
+    `timing` maps cost names to nanoseconds, as `reference_timing` makes them.
+    """
+
+    def __init__(self, timing: Mapping[str, int]) -> None:
+        self._timing = timing
+        self.cost_ns = 0
+        self.calls: dict[str, int] = {}
+
+    def charge(self, cost: str, times: int = 1) -> None:
+        """Add `times` times the cost of that name."""
+        self.cost_ns += self._timing[cost] * times
+
+    def call(self, fid: int, times: int = 1) -> None:
+        """Count and charge `times` calls of a function id that has a row in `CALL_COSTS`."""
+        name = CALL_NAMES[fid]
+        self.calls[name] = self.calls.get(name, 0) + times
+        self.cost_ns += self._timing[CALL_COSTS[fid]] * times

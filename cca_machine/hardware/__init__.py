@@ -1,0 +1,1 @@
+"""RME hardware: who may touch which granule, sparse memory contents, and processing elements."""

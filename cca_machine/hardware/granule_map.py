@@ -1,0 +1,184 @@
+"""A small number for every granule of a large address space, cheap where it is uniform and flat where it is not.
+
+Two levels: 2 MiB blocks, each either one number for all its 512 granules or an array of 512 numbers. An untouched
+block is not stored at all and answers `default` inside the mapped banks. One access costs the same however fragmented
+the map is, and a run costs one step per 2 MiB block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from cca_machine.hardware.address import BLOCK_BYTES, BLOCK_SHIFT, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK
+
+OUTSIDE = 0xFF
+"""Answer for addresses in no bank; never a value of the map."""
+
+
+class Bank(msgspec.Struct, frozen=True, array_like=True):
+    """A contiguous piece of the address space, in bytes, aligned to granules."""
+
+    base: int
+    size: int
+
+    @property
+    def top(self) -> int:
+        """First address above the bank."""
+        return self.base + self.size
+
+
+class GranuleMap(msgspec.Struct):
+    """Numbers 0 to 254 per granule over `banks`; everything starts as `default`."""
+
+    banks: tuple[Bank, ...]
+    default: int
+    blocks: dict[int, int | bytearray] = {}
+
+    def get(self, pa: int) -> int:
+        """Number of the granule that holds `pa`, or OUTSIDE."""
+        block = self.blocks.get(pa >> BLOCK_SHIFT)
+        if block is None:
+            return self.default if self.contains(pa) else OUTSIDE
+        if isinstance(block, int):
+            return block
+        return block[pa >> GRANULE_SHIFT & GRANULES_PER_BLOCK - 1]
+
+    def set(self, pa: int, value: int) -> None:
+        """Change one granule, which must lie in a bank."""
+        block = self.blocks.get(pa >> BLOCK_SHIFT)
+        if not isinstance(block, bytearray):
+            block = self._spread(pa >> BLOCK_SHIFT)
+        block[pa >> GRANULE_SHIFT & GRANULES_PER_BLOCK - 1] = value
+
+    def swap(self, pa: int, old: int, new: int) -> bool:
+        """Change one granule from `old` to `new`; False, and no change, when it is not `old`."""
+        block = self.blocks.get(pa >> BLOCK_SHIFT)
+        if not isinstance(block, bytearray):
+            if self.get(pa) != old:
+                return False
+            block = self._spread(pa >> BLOCK_SHIFT)
+        index = pa >> GRANULE_SHIFT & GRANULES_PER_BLOCK - 1
+        if block[index] != old:
+            return False
+        block[index] = new
+        return True
+
+    def contains(self, pa: int) -> bool:
+        """Whether `pa` lies in a bank."""
+        return any(bank.base <= pa < bank.base + bank.size for bank in self.banks)
+
+    def run_length(self, pa: int, value: int, count: int) -> int:
+        """How many of `count` granules from `pa` upward hold `value` before the first that does not."""
+        found = 0
+        while found < count:
+            here = pa + found * GRANULE_BYTES
+            first = here >> GRANULE_SHIFT & GRANULES_PER_BLOCK - 1
+            span = min(GRANULES_PER_BLOCK - first, count - found)
+            block = self.blocks.get(here >> BLOCK_SHIFT)
+            if block is None and not self._whole(here >> BLOCK_SHIFT):
+                block = self._spread(here >> BLOCK_SHIFT) if self._touches(here >> BLOCK_SHIFT) else OUTSIDE
+            if isinstance(block, bytearray):
+                piece = block[first : first + span]
+                same = len(piece) - len(piece.lstrip(bytes((value,))))
+                found += same
+                if same < span:
+                    return found
+            elif (self.default if block is None else block) == value:
+                found += span
+            else:
+                return found
+        return found
+
+    def set_run(self, pa: int, value: int, count: int) -> None:
+        """Change `count` granules from `pa` upward, all of which must lie in banks."""
+        done = 0
+        while done < count:
+            here = pa + done * GRANULE_BYTES
+            index = here >> BLOCK_SHIFT
+            first = here >> GRANULE_SHIFT & GRANULES_PER_BLOCK - 1
+            span = min(GRANULES_PER_BLOCK - first, count - done)
+            if span == GRANULES_PER_BLOCK:
+                self._make_uniform(index, value)
+            else:
+                block = self.blocks.get(index)
+                if not isinstance(block, bytearray):
+                    block = self._spread(index)
+                block[first : first + span] = bytes((value,)) * span
+                if block.count(value) == GRANULES_PER_BLOCK:
+                    self._make_uniform(index, value)
+            done += span
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """(base, granules, number) of every maximal run that differs from `default`, in address order."""
+        base = count = 0
+        current = OUTSIDE
+        for index in sorted(self.blocks):
+            for pa, length, value in _block_runs(index, self.blocks[index]):
+                if value == current and pa == base + count * GRANULE_BYTES:
+                    count += length
+                    continue
+                if current not in (OUTSIDE, self.default):
+                    yield base, count, current
+                base, count, current = pa, length, value
+        if current not in (OUTSIDE, self.default):
+            yield base, count, current
+
+    def counts(self) -> dict[int, int]:
+        """Granules per number, the default included."""
+        totals = {self.default: sum(bank.size for bank in self.banks) // GRANULE_BYTES}
+        for _, count, value in self.runs():
+            totals[value] = totals.get(value, 0) + count
+            totals[self.default] -= count
+        return totals
+
+    def compact(self) -> None:
+        """Forget blocks that are uniform again; changes no answer."""
+        for index, block in list(self.blocks.items()):
+            value = block if isinstance(block, int) else block[0] if block.count(block[0]) == len(block) else OUTSIDE
+            if value != OUTSIDE:
+                self._make_uniform(index, value)
+
+    def _make_uniform(self, index: int, value: int) -> None:
+        if value == self.default and self._whole(index):
+            self.blocks.pop(index, None)
+        else:
+            self.blocks[index] = value
+
+    def _spread(self, index: int) -> bytearray:
+        block = self.blocks.get(index)
+        if block is None:
+            spread = bytearray((OUTSIDE,)) * GRANULES_PER_BLOCK
+            base = index << BLOCK_SHIFT
+            for bank in self.banks:
+                low = max(bank.base - base, 0) >> GRANULE_SHIFT
+                high = min(bank.top - base, BLOCK_BYTES) >> GRANULE_SHIFT
+                if low < high:
+                    spread[low:high] = bytes((self.default,)) * (high - low)
+        else:
+            spread = bytearray((block,)) * GRANULES_PER_BLOCK if isinstance(block, int) else block
+        self.blocks[index] = spread
+        return spread
+
+    def _whole(self, index: int) -> bool:
+        base = index << BLOCK_SHIFT
+        return any(bank.base <= base and base + BLOCK_BYTES <= bank.top for bank in self.banks)
+
+    def _touches(self, index: int) -> bool:
+        base = index << BLOCK_SHIFT
+        return any(bank.base < base + BLOCK_BYTES and base < bank.top for bank in self.banks)
+
+
+def _block_runs(index: int, block: int | bytearray) -> Iterator[tuple[int, int, int]]:
+    base = index << BLOCK_SHIFT
+    if isinstance(block, int):
+        yield base, GRANULES_PER_BLOCK, block
+        return
+    first = 0
+    while first < GRANULES_PER_BLOCK:
+        value = block[first]
+        rest = block[first:]
+        length = len(rest) - len(rest.lstrip(bytes((value,))))
+        yield base + first * GRANULE_BYTES, length, value
+        first += length

@@ -1,0 +1,13 @@
+"""Processing elements: the little of them that firmware behaviour depends on."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Pe(msgspec.Struct):
+    """One PE of the machine."""
+
+    index: int
+    irq_pending: bool = False
+    """A physical interrupt waits (ISR_EL1 is not zero): long RSI commands give up the PE at their next check."""

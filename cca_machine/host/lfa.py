@@ -1,0 +1,154 @@
+"""The host's part in live firmware activation: inventory, prime until done, and every PE into the rendezvous.
+
+Source: DEN0147 1.0 as TF-A's services/std_svc/lfa speaks it; Linux drivers/firmware/arm_lfa (call-again loop,
+stop_machine around ACTIVATE).
+"""
+
+from __future__ import annotations
+
+from attestation.errors import Refused as RefusedBytes
+from attestation.firmware import read_manifest
+from cca_machine.abi.lfa import CALL_AGAIN, Lfa, LfaStatus
+from cca_machine.abi.smc import Registers, signed
+from cca_machine.commands import (
+    Activate,
+    Activated,
+    Cancel,
+    FaultKind,
+    FirmwareActivated,
+    FirmwareRefused,
+    Prime,
+    Primed,
+)
+from cca_machine.errors import BrokenPromise
+from cca_machine.host.door import Refusal
+from cca_machine.host.happenings import BlackoutEnd
+from cca_machine.host.work import Work
+
+MIB = 1 << 20
+MAX_CALLS = 1 << 16
+"""Repetitions of one LFA call after which the agent is taken to be stuck."""
+
+
+class ActivationLost(Refusal):
+    """The activation failed and took the RMM with it."""
+
+
+def enumerate_components(work: Work) -> dict[str, int]:
+    """LFA sequence id by component name; also makes the agent look at what is staged."""
+    count = _call(work, Lfa.GET_INFO, 0)[1]
+    found = {}
+    for sequence in range(count):
+        answer = _call(work, Lfa.GET_INVENTORY, sequence)
+        name = work.site.components.get((answer[1], answer[2]))
+        if name is not None:
+            found[name] = sequence
+    return found
+
+
+def prime(work: Work, order: Prime) -> None:
+    """Stage the image and LFA_PRIME it until the agent asks for no more calls.
+
+    Raises:
+        Refusal: malformed-image, unknown-component, or the LFA call and its status; nothing stays staged.
+    """
+    try:
+        manifest, _, payload = read_manifest(order.image)
+    except RefusedBytes as refusal:
+        work.tell(FirmwareRefused("", "stage", "malformed-image", str(refusal)))
+        raise Refusal("malformed-image", str(refusal)) from None
+    component, megabytes = manifest.component, -(-len(payload) // MIB)
+    work.meter.charge("lfa.stage")
+    work.meter.charge("lfa.stage-mib", megabytes)
+    work.site.firmware.stage(component, order.image)
+    sequence = enumerate_components(work).get(component)
+    if sequence is None:
+        work.site.firmware.unstage(component)
+        raise Refusal("unknown-component", f"the machine has no component {component}")
+    work.meter.charge("lfa.prime")
+    work.meter.charge("lfa.prime-mib", megabytes)
+    try:
+        _until_done(work, Lfa.PRIME, sequence)
+    except Refusal as refusal:
+        work.tell(FirmwareRefused(component, "LFA_PRIME", refusal.code.split(": ")[-1], refusal.why))
+        work.site.firmware.smc(Lfa.CANCEL, (sequence,), 0)
+        work.site.firmware.unstage(component)
+        enumerate_components(work)
+        raise
+    work.say(Primed(component, manifest.version))
+
+
+def activate(work: Work, order: Activate) -> None:
+    """LFA_ACTIVATE on every PE. Realms stand still for the rendezvous and the start of the new image, and go on.
+
+    Raises:
+        Refusal: unknown-component, or LFA_ACTIVATE and its status.
+        ActivationLost: the same, and there is no RMM any more.
+    """
+    site = work.site
+    sequence = enumerate_components(work).get(order.component)
+    if sequence is None:
+        raise Refusal("unknown-component", f"the machine has no component {order.component}")
+    alive = site.truth.rmm_alive()
+    work.meter.charge("lfa.gather")
+    site.doom_activation(FaultKind.ACTIVATION_FAILURE in work.faults)
+    status = _rendezvous(work, sequence)
+    site.doom_activation(False)
+    if status is not LfaStatus.SUCCESS:
+        why = f"the agent refused to activate {order.component}"
+        work.tell(FirmwareRefused(order.component, "LFA_ACTIVATE", status.name, why))
+        lost = alive and not site.truth.rmm_alive()
+        raise (ActivationLost if lost else Refusal)(f"LFA_ACTIVATE: {status.name}", why)
+    work.meter.charge("lfa.activate")
+    pause_ns = work.meter.cost_ns
+    work.later(BlackoutEnd())
+    version, security_version, signer = site.truth.running(order.component)
+    work.tell(FirmwareActivated(order.component, version, security_version, signer, pause_ns))
+    work.meter.charge("boot.platform-token")
+    enumerate_components(work)
+    truth = site.truth
+    work.say(Activated(order.component, site.firmware.versions, truth.platform_token(), truth.rak(), pause_ns))
+
+
+def cancel(work: Work, order: Cancel) -> None:
+    """LFA_CANCEL; success has no outcome of its own. Raises Refusal: unknown-component, or the call and its status."""
+    sequence = enumerate_components(work).get(order.component)
+    if sequence is None:
+        raise Refusal("unknown-component", f"the machine has no component {order.component}")
+    _call(work, Lfa.CANCEL, sequence)
+    work.site.firmware.unstage(order.component)
+    enumerate_components(work)
+
+
+def _call(work: Work, call: Lfa, *args: int) -> Registers:
+    work.meter.charge("lfa.call")
+    answer = work.site.firmware.smc(call, args, 0)
+    status = signed(answer[0])
+    if status != LfaStatus.SUCCESS:
+        raise Refusal(f"LFA_{call.name}: {LfaStatus(status).name}", f"the agent refused LFA_{call.name}")
+    return answer
+
+
+def _until_done(work: Work, call: Lfa, sequence: int) -> None:
+    for _ in range(MAX_CALLS):
+        if not _call(work, call, sequence)[1] & CALL_AGAIN:
+            return
+    raise BrokenPromise(f"LFA_{call.name} asks to be called again without end")
+
+
+def _rendezvous(work: Work, sequence: int) -> LfaStatus:
+    firmware, pes = work.site.firmware, work.site.spec.pes
+    for _ in range(MAX_CALLS):
+        answer: Registers = ()
+        for pe in range(pes):
+            work.meter.charge("lfa.call")
+            answer = firmware.smc(Lfa.ACTIVATE, (sequence, 0, work.site.buffers.params, 0), pe)
+            if answer:
+                break
+        firmware.collect()
+        if not answer:
+            raise BrokenPromise("all PEs wait in the rendezvous of LFA_ACTIVATE, and none came back")
+        status = LfaStatus(signed(answer[0]))
+        if status is not LfaStatus.SUCCESS or not answer[1] & CALL_AGAIN:
+            return status
+    raise BrokenPromise("LFA_ACTIVATE asks to be called again without end")

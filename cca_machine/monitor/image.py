@@ -1,0 +1,74 @@
+"""Whether EL3 accepts a signed firmware image: one check for cold boot and for LFA_PRIME.
+
+Source: TF-A drivers/auth (chain of trust, non-volatile counters); that one function serves both moments is modelled,
+because public platforms leave the authentication of LFA images open (TF-A plat_lfa_load_auth_image).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from attestation import firmware
+from attestation.errors import Refused
+from attestation.keys import PublicKey
+from cca_machine.monitor.state import RunningImage
+
+PANICS_AT_ACTIVATION = b"defect: panics-at-activation\n"
+"""How the payload of an image begins that authenticates well and crashes when it is entered live (modelled)."""
+
+
+class ImageRefused(Exception):
+    """The image is not what an accepted signer signed for this component, or it is too old; `why` is a sentence."""
+
+    def __init__(self, component: str, why: str) -> None:
+        super().__init__(f"{component}: {why}")
+        self.component = component
+        self.why = why
+
+
+class AcceptedImage(NamedTuple):
+    """An image whose signature, digest and security counter were checked; `panics` is its planted defect."""
+
+    component: str
+    image: RunningImage
+    panics: bool
+
+
+@lru_cache(maxsize=32)
+def image_digest(image: bytes) -> bytes:
+    """SHA-256 of the whole signed image; remembered, because a fleet shares its images."""
+    return hashlib.sha256(image).digest()
+
+
+@lru_cache(maxsize=32)
+def _open(image: bytes, anchors: tuple[tuple[bytes, bytes], ...]) -> tuple[firmware.FirmwareManifest, bytes]:
+    """Check once for all machines with the same anchors: the answer depends on nothing else."""
+    return firmware.open_image(image, {signer: PublicKey.from_cose_key(key) for signer, key in anchors})
+
+
+def accept(component: str, image: bytes, anchors: Mapping[bytes, bytes], counter: int) -> AcceptedImage:
+    """Authenticate `image` for `component` against the accepted signers and the stored security counter.
+
+    Raises:
+        ImageRefused: malformed, unsigned, signed by a stranger, for another component, or below the counter.
+    """
+    try:
+        manifest, payload = _open(image, tuple(sorted(anchors.items())))
+    except Refused as refusal:
+        raise ImageRefused(component, str(refusal)) from None
+    if manifest.component != component:
+        raise ImageRefused(component, f"the image is for {manifest.component}")
+    if manifest.security_version < counter:
+        raise ImageRefused(component, f"security version {manifest.security_version} is below the stored {counter}")
+    running = RunningImage(
+        version=manifest.version,
+        security_version=manifest.security_version,
+        data_format=manifest.data_format,
+        signer=manifest.signer_id,
+        digest=manifest.payload_digest,
+        image_digest=image_digest(image),
+    )
+    return AcceptedImage(component, running, payload.startswith(PANICS_AT_ACTIVATION))

@@ -1,0 +1,1 @@
+"""RMI 1.0: function ids, argument decoding, status encoding and the order of checks, over the edition-neutral core."""

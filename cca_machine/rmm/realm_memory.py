@@ -1,0 +1,144 @@
+"""How a Realm, and the RMM on its behalf, reaches memory through stage 2 (DEN0137 1.0-rel0, section A5.2)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from cca_machine.abi.guest import RealmAccessFault
+from cca_machine.abi.rmi import Ripas
+from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
+from cca_machine.hardware.gpt import GranuleProtectionFault, World
+from cca_machine.rmm.core import Core
+from cca_machine.rmm.rtt import (
+    ASSIGNED,
+    ASSIGNED_NS,
+    KIND_MASK,
+    PAGE_LEVEL,
+    address_of,
+    attributes_of,
+    ripas_of,
+    size,
+)
+from cca_machine.rmm.state import Realm
+
+S2AP_READ = 1
+S2AP_WRITE = 2
+
+
+class Reach(IntEnum):
+    """What stage 2 says about an IPA."""
+
+    PROTECTED = 0
+    """Protected memory with RIPAS RAM."""
+    SHARED = 1
+    """An unprotected mapping to Host memory."""
+    EMPTY = 2
+    """Protected with RIPAS EMPTY: always an external abort inside the Realm."""
+    MISSING = 3
+    """Protected, RAM without memory or DESTROYED: the Host must act."""
+    UNMAPPED = 4
+    """Unprotected without a mapping: a device, as far as the Realm is concerned."""
+    BEYOND = 5
+    """Outside the IPA space."""
+
+
+class Translation(msgspec.Struct, gc=False):
+    """Result of a stage 2 translation; `pa` is meaningful for PROTECTED and SHARED."""
+
+    reach: Reach
+    level: int
+    pa: int = 0
+    attributes: int = 0
+
+
+def translate(core: Core, realm: Realm, ipa: int) -> Translation:
+    """Where `ipa` leads at this moment; reaches `level` on the way."""
+    if ipa >> realm.ipa_width:
+        return Translation(Reach.BEYOND, realm.rtt_level_start)
+    found = core.walk(realm, ipa, PAGE_LEVEL)
+    kind = found.entry & KIND_MASK
+    pa = address_of(found.entry) + (ipa & size(found.level) - 1)
+    if ipa >= realm.half:
+        if kind == ASSIGNED_NS:
+            return Translation(Reach.SHARED, found.level, pa, attributes_of(found.entry))
+        return Translation(Reach.UNMAPPED, found.level)
+    ripas = ripas_of(found.entry)
+    if ripas == Ripas.EMPTY:
+        return Translation(Reach.EMPTY, found.level)
+    if kind == ASSIGNED and ripas == Ripas.RAM:
+        return Translation(Reach.PROTECTED, found.level, pa)
+    return Translation(Reach.MISSING, found.level)
+
+
+def permits(found: Translation, write: bool) -> bool:
+    """Whether a data access passes stage 2 permissions."""
+    if found.reach is Reach.PROTECTED:
+        return True
+    return found.reach is Reach.SHARED and bool(found.attributes >> 3 & (S2AP_WRITE if write else S2AP_READ))
+
+
+def load(core: Core, found: Translation, size_bytes: int) -> bytes:
+    """Read within one granule after a permitted translation.
+
+    Raises:
+        GranuleProtectionFault: shared memory that left the Non-secure world.
+    """
+    world = World.REALM if found.reach is Reach.PROTECTED else World.NS
+    return core.memory.read(world, found.pa, size_bytes)
+
+
+def store(core: Core, found: Translation, data: bytes) -> None:
+    """Write within one granule after a permitted translation.
+
+    Raises:
+        GranuleProtectionFault: shared memory that left the Non-secure world.
+    """
+    core.memory.write(World.REALM if found.reach is Reach.PROTECTED else World.NS, found.pa, data)
+
+
+def read(core: Core, realm: Realm, ipa: int, count: int) -> bytes:
+    """`count` bytes as the Realm reads them.
+
+    Raises:
+        RealmAccessFault: with the first IPA that cannot be read.
+    """
+    pieces = []
+    for here, span in granules(ipa, count):
+        found = translate(core, realm, here)
+        if not permits(found, False):
+            raise RealmAccessFault(here)
+        try:
+            pieces.append(load(core, found, span))
+        except GranuleProtectionFault:
+            raise RealmAccessFault(here) from None
+    return b"".join(pieces)
+
+
+def write(core: Core, realm: Realm, ipa: int, data: bytes) -> None:
+    """Store `data` as the Realm does, all or nothing.
+
+    Raises:
+        RealmAccessFault: with the first IPA that cannot be written.
+    """
+    places = []
+    for here, span in granules(ipa, len(data)):
+        found = translate(core, realm, here)
+        world = World.REALM if found.reach is Reach.PROTECTED else World.NS
+        if not permits(found, True) or not core.memory.gpt.allows(world, found.pa):
+            raise RealmAccessFault(here)
+        places.append((found, here - ipa, span))
+    for found, offset, span in places:
+        store(core, found, data[offset : offset + span])
+
+
+def granules(ipa: int, count: int) -> list[tuple[int, int]]:
+    """(first IPA, bytes) of each granule that `count` bytes at `ipa` touch."""
+    pieces = []
+    while count > 0:
+        span = min(GRANULE_BYTES - (ipa & GRANULE_MASK), count)
+        pieces.append((ipa, span))
+        ipa += span
+        count -= span
+    return pieces

@@ -1,0 +1,55 @@
+"""Running a REC: timers, events of the guest until one exits, and what the Host is shown (DEN0137 1.0-rel0, A4)."""
+
+from __future__ import annotations
+
+from cca_machine.abi.guest import SystemRegister
+from cca_machine.abi.rmi import GICV3_HCR_HOST_BITS, NUM_LIST_REGISTERS, ExitReason
+from cca_machine.rmm.events import perform
+from cca_machine.rmm.state import Rec
+from cca_machine.rmm.view import RunningRec
+
+TIMER_ENABLE, TIMER_IMASK, TIMER_ISTATUS = 1, 2, 4
+EOI_COUNT = 0x1F << 27
+
+
+def run_until_exit(running: RunningRec) -> None:
+    """Let the guest run until something exits to the Host, then describe the exit.
+
+    A timer output that differs from what the Host last saw exits at once with IRQ.
+    """
+    rec, core = running.state, running.core
+    rec.running = True
+    while True:
+        if asserted_timers(rec) != rec.timers_seen:
+            running.exit.exit_reason = ExitReason.IRQ
+            break
+        if not perform(running, core.guest.next_event(running)):
+            break
+    rec.running = False
+
+
+def describe_exit(running: RunningRec, gicv3_hcr: int) -> None:
+    """Fill the exit fields that every exit has: virtual GIC, timers, PMU."""
+    rec, out = running.state, running.exit
+    count_bits = rec.system.get(SystemRegister.ICH_HCR_EOICOUNT, 0) << 27 & EOI_COUNT
+    out.gicv3_hcr = gicv3_hcr & GICV3_HCR_HOST_BITS | count_bits
+    out.gicv3_lrs = (*rec.list_registers, *(0,) * (NUM_LIST_REGISTERS - len(rec.list_registers)))
+    out.gicv3_misr = rec.system.get(SystemRegister.ICH_MISR, 0)
+    out.gicv3_vmcr = rec.system.get(SystemRegister.ICH_VMCR, 0)
+    out.cntp_ctl = rec.system.get(SystemRegister.CNTP_CTL, 0)
+    out.cntp_cval = rec.system.get(SystemRegister.CNTP_CVAL, 0)
+    out.cntv_ctl = rec.system.get(SystemRegister.CNTV_CTL, 0)
+    out.cntv_cval = rec.system.get(SystemRegister.CNTV_CVAL, 0)
+    rec.timers_seen = asserted_timers(rec)
+    if running.realm.pmu:
+        out.pmu_ovf_status = 1 if rec.system.get(SystemRegister.PMU_OVERFLOW, 0) else 0
+    running.core.tally.exit(ExitReason(out.exit_reason))
+
+
+def asserted_timers(rec: Rec) -> int:
+    """EL1 timer outputs: bit 0 physical, bit 1 virtual; ENABLE and ISTATUS and not IMASK."""
+    return sum(
+        bit
+        for bit, register in ((1, SystemRegister.CNTP_CTL), (2, SystemRegister.CNTV_CTL))
+        if rec.system.get(register, 0) & 7 == TIMER_ENABLE | TIMER_ISTATUS
+    )

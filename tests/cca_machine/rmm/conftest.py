@@ -1,0 +1,8 @@
+"""The RMM's own tests use the same raw-door Host as the specification tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "spec"))
