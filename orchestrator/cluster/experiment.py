@@ -18,7 +18,7 @@ from orchestrator.cluster.check import check_cluster
 from orchestrator.cluster.deeds import PlacedFault
 from orchestrator.cluster.diagnostics import Finding, Path, Severity, path_text
 from orchestrator.cluster.facts import Facts, gather
-from orchestrator.cluster.quantities import PPM, Duration, Name, Share, format_duration, format_fraction
+from orchestrator.cluster.quantities import LARGEST, PPM, Duration, Name, Share, format_duration, format_fraction
 from orchestrator.cluster.schema import (
     Cluster,
     Fault,
@@ -60,7 +60,9 @@ class StateProbe(Record):
 
     name: Name = Field(description="Name in reports.")
     kind: Literal["state"] = Field("state", description="What is asked.")
-    path: str = Field(min_length=1, max_length=100, description="Path into the run's result, as in attestations.refused.")
+    path: str = Field(
+        min_length=1, max_length=100, description="Path into the run's result, as in attestations.refused."
+    )
     expect: Expect = Field(description="What it must be.")
 
 
@@ -117,7 +119,9 @@ class Guards(Record):
 class Condition(Record):
     """A number of the run's result (`realmfleet run --json`) and what it must be."""
 
-    path: str = Field(min_length=1, max_length=100, description="Path into the run's result, as in attestations.refused.")
+    path: str = Field(
+        min_length=1, max_length=100, description="Path into the run's result, as in attestations.refused."
+    )
     expect: Expect = Field(description="What it must be.")
 
 
@@ -251,7 +255,8 @@ def _placed(experiment: Experiment, duration_ns: int, draw: Draw) -> Iterator[Pl
                 message = f"the method expands to more than {MOST_FAULTS} faults"
                 raise PlanRefused([Finding(("method", index), message, "repeat less often")])
             jitter_ns = draw(f"chaos/{index}/{number}", step.jitter + 1) if step.jitter else 0
-            yield ("method", index), _fault(step, start_ns + jitter_ns)
+            # beyond any end is refused later, in words
+            yield ("method", index), _fault(step, min(start_ns + jitter_ns, LARGEST))
 
 
 def _starts(step: MachineStep | LinkStep, quiet_from_ns: int) -> range:

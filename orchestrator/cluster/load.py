@@ -29,9 +29,10 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text by name, its lines, and its tree once it could be read; turns findings into problems."""
+    """A text by name and its tree once it could be read; turns findings into problems."""
 
     name: str
+    text: str
     lines: tuple[str, ...]
     tree: Document | None = None
 
@@ -108,13 +109,13 @@ def _read(text: str | bytes, name: str) -> tuple[Source, Document | None, tuple[
     """The text as a tree, or the problems that keep it from being one."""
     decoded = _decoded(text, name)
     if isinstance(decoded, Problem):
-        return Source(name, ()), None, (decoded,)
-    source = Source(name, tuple(_LINE_END.split(decoded)))
+        return Source(name, "", ()), None, (decoded,)
+    source = Source(name, decoded, tuple(_LINE_END.split(decoded)))
     try:
         tree = document.compose(decoded)
     except DocumentRefused as refused:
         return source, None, _flaws(source, refused.flaws)
-    return Source(name, source.lines, tree), tree, ()
+    return Source(name, decoded, source.lines, tree), tree, ()
 
 
 def _judge(

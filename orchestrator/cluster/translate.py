@@ -88,9 +88,11 @@ def _member(annotation: Any, part: str | int, wants_key: bool) -> Any:
     return arguments[0] if origin is list else Any
 
 
-def locate(root: type[BaseModel], location: tuple[str | int, ...]) -> Spot:
-    """Path in the file, annotation and owner of a pydantic location; tags of unions are passed over."""
-    is_key = bool(location) and location[-1] == _KEY
+def locate(root: type[BaseModel], location: tuple[str | int, ...], is_key: bool) -> Spot:
+    """Path in the file, annotation and owner of a pydantic location; tags of unions are passed over.
+
+    `is_key` says that the location ends in pydantic's mark for keys.
+    """
     parts = location[:-1] if is_key else location
     path: Path = ()
     annotation: Any = root
@@ -185,6 +187,7 @@ WORDING: Mapping[str, Wording] = {
     "union_tag_not_found": _missing_tag,
     "literal_error": _choice,
     "int_type": _whole_number,
+    "int_parsing_size": lambda _, __: ("the number is far too large", ""),
     "bool_type": _expected("true or false"),
     "string_type": _expected("a text", "put it in quotes"),
     "dict_type": _expected("keys and values"),
@@ -208,7 +211,9 @@ def _in_pydantics_words(_: Spot, error: Mapping[str, Any]) -> Words:
 
 
 def _finding(root: type[BaseModel], error: Mapping[str, Any]) -> Finding:
-    spot = locate(root, error["loc"])
+    # a stranger's key may be spelled like pydantic's mark
+    is_key = error["loc"][-1:] == (_KEY,) and error["type"] != "extra_forbidden"
+    spot = locate(root, error["loc"], is_key)
     words = WORDING.get(error["type"], _in_pydantics_words)
     message, hint = words(spot, error)
     path = spot.path

@@ -1,0 +1,389 @@
+"""The Python face of a run: open a cluster, let virtual time pass, look, finish, and read what came of it.
+
+    from orchestrator import open_cluster
+
+    with open_cluster("clusters/quickstart.yaml", seed=7, fleet="local") as run:
+        run.run_until("5min")
+        print(run.status())
+        result = run.finish()
+    print(result.summary.realms_running, result.trace_digest)
+
+`execute` is the same for the command line. A run is a function of cluster and seed: fleet, actors, speed and skipping
+change how long it takes, never what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from attestation.stores import write_anchor_store
+from node.errors import RayUnavailable
+from orchestrator import rundir
+from orchestrator.assembly import Assembly, assemble
+from orchestrator.chaos.checkers import judge
+from orchestrator.chaos.verdict import Outcome, Verdict, facts_of
+from orchestrator.cluster.load import Loaded, load_text
+from orchestrator.cluster.quantities import parse_duration
+from orchestrator.cluster.schema import Cluster
+from orchestrator.engine.loop import Engine
+from orchestrator.engine.run_store import RunStore, StoredToken
+from orchestrator.engine.trace import MemorySink, Trace
+from orchestrator.errors import ExitCode, UserMistake
+from orchestrator.fleet.local import LocalFleet
+from orchestrator.plan import plan, trust_anchors
+from orchestrator.progress import Watch
+from orchestrator.report.summary import Summary, summarise
+
+RUNS = Path("runs")
+STATUS_EVERY_BEATS = 10
+NS_PER_S = 1_000_000_000
+
+
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """How a run is carried out. `file` is only quoted in the command that repeats it."""
+
+    seed: int | None = None
+    fleet: str = "ray"
+    actors: int | None = None
+    ray_address: str | None = None
+    until_ns: int | None = None
+    out: Path | None = None
+    replace: bool = False
+    speed: float | None = None
+    skip: bool = True
+    record_door: tuple[str, Path] | None = None
+    file: str = ""
+
+
+class RunResult(Struct, frozen=True):
+    """What came of a run: the summary of its trace, the verdicts of the checkers, and what it took."""
+
+    name: str
+    seed: int
+    trace_digest: str
+    virtual_ns: int
+    wall_s: float
+    summary: Summary
+    verdicts: tuple[Verdict, ...]
+    fleet: str
+    actors: int
+    actor_restarts: int
+    run_dir: str
+    repeat: str
+    interrupted: bool
+    work: dict[str, int]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 when every checker passed, 1 when one failed, 4 when one could not tell."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        if Outcome.FAIL in outcomes:
+            return ExitCode.NO
+        return ExitCode.INCONCLUSIVE if Outcome.UNKNOWN in outcomes else ExitCode.GOOD
+
+    def as_json(self) -> dict[str, Any]:
+        """One flat JSON object, as `realmfleet run --json` prints it."""
+        return {
+            "kind": "run",
+            "schema_version": 1,
+            "name": self.name,
+            "seed": self.seed,
+            "trace_digest": self.trace_digest,
+            "virtual_s": self.virtual_ns / NS_PER_S,
+            "wall_s": round(self.wall_s, 3),
+            **msgspec.to_builtins(self.summary),
+            "checkers": {verdict.name: verdict.outcome.value for verdict in self.verdicts},
+            "checker_details": {verdict.name: verdict.detail for verdict in self.verdicts},
+            "fleet": self.fleet,
+            "actors": self.actors,
+            "actor_restarts": self.actor_restarts,
+            "work": self.work,
+            "run_dir": self.run_dir,
+            "repeat": self.repeat,
+            "interrupted": self.interrupted,
+        }
+
+
+class Fleet(Protocol):
+    """What a run needs of a fleet besides advancing it."""
+
+    @property
+    def actors(self) -> int: ...
+
+    @property
+    def actor_restarts(self) -> int: ...
+
+    def pids(self) -> list[int]: ...
+
+    def close(self) -> None: ...
+
+
+class Run:
+    """One run in progress: a context manager that always leaves a readable run directory and no process behind."""
+
+    def __init__(self, cluster: Cluster, text: str, options: RunOptions, *, repeat: str = "") -> None:
+        self.cluster = cluster
+        self.options = options
+        self._repeat = repeat
+        self.seed = self.cluster.seed if options.seed is None else options.seed
+        self.until_ns = self.cluster.duration if options.until_ns is None else options.until_ns
+        self.plan = plan(self.cluster, self.seed)
+        if options.record_door is not None:
+            self._check_door(options.record_door[0])
+        self.path = options.out or rundir.choose(RUNS, f"{self.cluster.name}-{self.seed}")
+        self._began = time.monotonic()
+        rundir.create(self.path, text, replace=options.replace)
+        try:
+            self._open()
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+        self._write_manifest("running")
+
+    def _check_door(self, machine: str) -> None:
+        if machine not in self.plan.machines:
+            some = ", ".join(sorted(self.plan.machines)[:4])
+            raise UserMistake(f"--record-door: there is no machine {machine}", f"machines are {some}, ...")
+        if self.options.fleet != "local":
+            raise UserMistake("--record-door listens inside this process", "add --fleet local; the digest is the same")
+
+    def _open(self) -> None:
+        (self.path / rundir.ANCHORS).write_text(write_anchor_store(trust_anchors(self.plan)), encoding="utf-8")
+        specs = list(self.plan.machines.values())
+        self.fleet: LocalFleet | Any = LocalFleet(specs) if self.options.fleet == "local" else self._ray_fleet(specs)
+        try:
+            self.store = RunStore.create(self.path / rundir.DATABASE)
+            self.lines = MemorySink()
+            self.trace = Trace(self.store, self.lines)
+            self.assembly: Assembly = assemble(self.plan, self._keep_token)
+            self.engine = Engine(
+                self.cluster.control.beat,
+                self.fleet,
+                self.assembly.control,
+                self.assembly.links,
+                self.trace,
+                self.store,
+                skip=self.options.skip,
+            )
+            self._door = self._listen_at_the_door()
+        except BaseException:
+            self.fleet.close()
+            raise
+
+    def _ray_fleet(self, specs: list[Any]) -> Any:
+        from orchestrator.fleet.ray import RayFleet
+
+        actors: int | str = "auto" if self.options.actors is None else self.options.actors
+        try:
+            return RayFleet(specs, actors, self.options.ray_address, log_path=self.path / rundir.RAY_LOG)
+        except RayUnavailable as error:
+            raise UserMistake(str(error), "start Ray or choose --fleet local") from error
+
+    def _listen_at_the_door(self) -> list[dict[str, Any]]:
+        """Records of the firmware door of the machine that was asked for, as they come."""
+        heard: list[dict[str, Any]] = []
+        if self.options.record_door is not None:
+            self.fleet.machine(self.options.record_door[0]).record_door(heard.append)
+        return heard
+
+    def _keep_token(self, realm: str, incarnation: int, machine: str, at_ns: int, token: bytes) -> None:
+        self.store.keep_token(StoredToken(realm, incarnation, at_ns, machine, token))
+
+    # -- letting time pass -----------------------------------------------------------------------------------------
+
+    @property
+    def now_ns(self) -> int:
+        """Virtual ns: everything before it has happened."""
+        return self.engine.now_ns
+
+    def run_until(self, until: int | str, watch: Watch | None = None) -> None:
+        """Let time pass to `until`: virtual ns, or a duration since the start like "5min"."""
+        until_ns = parse_duration(until) if isinstance(until, str) else until
+        pace = self._pace(until_ns)
+        if pace is not None:
+            self.engine.run_until(until_ns, pace if watch is None else _both(pace, watch, self.status))
+            return
+        stride = self.cluster.control.beat * STATUS_EVERY_BEATS
+        while self.engine.now_ns < until_ns:
+            self.engine.run_until(min(self.engine.now_ns + stride, until_ns))
+            if watch is not None:
+                watch(self.engine.now_ns, self.status())
+
+    def _pace(self, until_ns: int) -> Callable[[int], None] | None:
+        speed = self.options.speed
+        if speed is None:
+            return None
+        began, began_ns = time.monotonic(), self.engine.now_ns
+
+        def pace(now_ns: int) -> None:
+            ahead = (now_ns - began_ns) / NS_PER_S / speed - (time.monotonic() - began)
+            if ahead > 0:
+                time.sleep(ahead)
+
+        return pace
+
+    def status(self) -> str:
+        """One line: where the fleet stands as the control plane believes it."""
+        return self.assembly.status()
+
+    # -- ending --------------------------------------------------------------------------------------------------------
+
+    def finish(self, *, interrupted: bool = False) -> RunResult:
+        """Settle the trace, judge it, write the manifest, and end what was started."""
+        digest = self.engine.finish()
+        end_ns = self.engine.now_ns
+        lines = [line.entry for line in self.lines.lines]
+        facts = facts_of(self.cluster, end_ns, self.plan.firmware.anchors)
+        result = RunResult(
+            name=self.cluster.name,
+            seed=self.seed,
+            trace_digest=digest,
+            virtual_ns=end_ns,
+            wall_s=time.monotonic() - self._began,
+            summary=summarise(lines, facts),
+            verdicts=tuple(judge(lines, facts)),
+            fleet=self.options.fleet,
+            actors=self.fleet.actors,
+            actor_restarts=self.fleet.actor_restarts,
+            run_dir=str(self.path),
+            repeat=self.repeat,
+            interrupted=interrupted,
+            work={
+                "beats": self.engine.beats,
+                "fleet_calls": self.engine.calls,
+                "messages_delivered": self.engine.delivered,
+                "messages_lost": self.engine.lost,
+                "trace_records": self.trace.count,
+            },
+        )
+        if self.options.record_door is not None:
+            _write_door(self.options.record_door[1], self._door)
+        self._write_manifest("interrupted" if interrupted else "finished", result)
+        self.close()
+        return result
+
+    @property
+    def repeat(self) -> str:
+        """The command that repeats this run."""
+        if self._repeat:
+            return self._repeat
+        words = ["realmfleet", "run", self.options.file or str(self.path / rundir.CLUSTER), "--seed", str(self.seed)]
+        if self.options.until_ns is not None:
+            words += ["--until", f"{self.options.until_ns}ns"]
+        return shlex.join(words)
+
+    def close(self) -> None:
+        """End the fleet and close the run's database; may be called twice."""
+        self.fleet.close()
+        if not self.store_closed:
+            self.store_closed = True
+            self.store.close()
+
+    store_closed = False
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write_manifest(self, status: str, result: RunResult | None = None) -> None:
+        manifest: dict[str, Any] = {
+            "schema_version": 1,
+            "status": status,
+            "name": self.cluster.name,
+            "seed": self.seed,
+            "repeat": self.repeat,
+            "fleet": self.options.fleet,
+            "actors": self.fleet.actors,
+            "actor_pids": self.fleet.pids(),
+            "head_pid": os.getpid(),
+            "cluster_sha256": hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest(),
+            "versions": {
+                "realmfleet": version("realmfleet"),
+                "python": platform.python_version(),
+                "ray": version("ray"),
+                "cryptography": version("cryptography"),
+                "cbor2": version("cbor2"),
+            },
+        }
+        if result is not None:
+            manifest["trace_digest"] = result.trace_digest
+            manifest["result"] = result.as_json()
+        rundir.write_manifest(self.path, manifest)
+
+
+def open_cluster(file: str | Path, *, seed: int | None = None, fleet: str = "local", out: Path | None = None) -> Run:
+    """Open a run of a cluster file; raises `UserMistake` with every problem of the file."""
+    path = Path(file)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserMistake(f"cannot read {path}: {error.strerror}", "check the path") from error
+    loaded = load_text(text, str(path))
+    return Run(_good(loaded), loaded.source.text, RunOptions(seed=seed, fleet=fleet, out=out, file=str(path)))
+
+
+Watching = Callable[..., AbstractContextManager[Watch]]
+
+
+def execute(loaded: Loaded[Cluster], options: RunOptions, watching: Watching, *, quiet: bool = False) -> RunResult:
+    """Run a cluster to its end, with progress; an interrupt ends the run early and cleanly."""
+    with Run(_good(loaded), loaded.source.text, options) as run:
+        _say(f"seed {run.seed} · repeat: {run.repeat}", quiet)
+        interrupted = False
+        try:
+            with watching(run.until_ns, quiet=quiet) as watch:
+                run.run_until(run.until_ns, watch)
+        except KeyboardInterrupt:
+            interrupted = True
+        result = run.finish(interrupted=interrupted)
+        _say(f"seed {run.seed} · repeat: {run.repeat}", quiet)
+        return result
+
+
+def _good(loaded: Loaded[Cluster]) -> Cluster:
+    if loaded.value is None:
+        raise UserMistake(f"{loaded.source.name} cannot be run\n{loaded.render()}")
+    return loaded.value
+
+
+def _both(pace: Callable[[int], None], watch: Watch, status: Callable[[], str]) -> Callable[[int], None]:
+    def both(now_ns: int) -> None:
+        pace(now_ns)
+        watch(now_ns, status())
+
+    return both
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _write_door(file: Path, records: list[dict[str, Any]]) -> None:
+    try:
+        with file.open("w", encoding="utf-8") as target:
+            target.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+    except OSError as error:
+        raise UserMistake(f"cannot write {file}: {error.strerror}", "name a writable file") from error

@@ -1,0 +1,118 @@
+"""The control plane: folds what arrived, lets the controllers decide, and numbers what leaves.
+
+This is the only place that turns orders into messages and records into trace entries. Controllers are called in the
+order given; every message and every record of the control plane is numbered here, per source, without gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cca_machine.commands import CONTROL, Command
+from orchestrator.controller import Controller, Decision, Order
+from orchestrator.engine.ports import ControlStep, Delivery, Message, Priority, Strike, TraceEntry
+from orchestrator.fleet.health import Health
+from orchestrator.migration.controller import MigrationController
+from orchestrator.plan import Plan, opening_store
+from orchestrator.realms.attestation import TokenSink, Verifier
+from orchestrator.realms.controller import RealmController
+from orchestrator.scheduler.footprint import granules_of
+from orchestrator.store import Note, Store
+
+COMMAND_BYTES = 512
+"""What a link is charged for a command without payload: headers, TLS record and a few fields (assumed)."""
+
+
+def control_plane(
+    made: Plan, rollouts: Sequence[Controller] = (), others: Sequence[Controller] = (), sink: TokenSink | None = None
+) -> ControlPlane:
+    """The control plane of a run: machines, `rollouts`, migrations, Realms, then `others` (chaos), in this order.
+
+    Whoever asks something of another controller stands before it, so that requests are served in the step they arise
+    in. `sink` gets every token that reaches the verifier.
+    """
+    store = opening_store(made)
+    verifier = Verifier(made.cluster, made.machines, made.references, made.secret, sink)
+    health = Health(verifier, granules_of)
+    return ControlPlane(
+        store, [health, *rollouts, MigrationController(store), RealmController(store, verifier), *others]
+    )
+
+
+class ControlPlane:
+    """Implements `ControlPort` of the engine over a store and its controllers.
+
+    A step with nothing arrived and nothing due returns at once, so that skipping such steps changes nothing.
+    """
+
+    def __init__(self, store: Store, controllers: Sequence[Controller]) -> None:
+        self.store = store
+        self.controllers = tuple(controllers)
+        self._messages = 0
+        self._records = 0
+        self._next_due_ns: int | None = 0
+
+    def step(self, now_ns: int, arrived: Sequence[Delivery]) -> ControlStep:
+        """Fold `arrived` (in total order, all up to and including `now_ns`), then decide; instants in virtual ns."""
+        due = self._next_due_ns is not None and self._next_due_ns <= now_ns
+        if not arrived and not due:
+            return ControlStep([], [], [], [], [], self._next_due_ns)
+        store = self.store
+        store.now_ns = now_ns
+        store.requested = False
+        for delivery in arrived:
+            for controller in self.controllers:
+                controller.fold(store, delivery)
+        decisions = [self._decide(controller, now_ns) for controller in self.controllers]
+        self._next_due_ns = _earliest([now_ns + 1 if store.requested else None, *(d.next_due_ns for d in decisions)])
+        return ControlStep(
+            messages=self._numbered([order for decision in decisions for order in decision.orders], now_ns),
+            strikes=sorted(
+                (s for d in decisions for s in d.strikes), key=lambda strike: (strike.at_ns, strike.machine)
+            ),
+            couple=sorted(pair for decision in decisions for pair in decision.couple),
+            uncouple=sorted(session for decision in decisions for session in decision.uncouple),
+            records=self._recorded(),
+            next_due_ns=self._next_due_ns,
+        )
+
+    def _decide(self, controller: Controller, now_ns: int) -> Decision:
+        decision = controller.decide(self.store, now_ns)
+        for record in decision.records:
+            self.store.note(record)
+        return decision
+
+    def _numbered(self, orders: list[Order], now_ns: int) -> list[Message]:
+        messages = []
+        for order in sorted(orders, key=lambda order: max(order.not_before_ns, now_ns)):
+            self._messages += 1
+            sent_ns = max(order.not_before_ns, now_ns)
+            size = command_bytes(order.command)
+            messages.append(Message(CONTROL, self._messages, order.machine, sent_ns, order.command, size_bytes=size))
+        return messages
+
+    def _recorded(self) -> list[TraceEntry]:
+        notes, self.store.notes = self.store.notes, []
+        entries = []
+        for note in sorted(notes, key=_instant):
+            self._records += 1
+            entries.append(TraceEntry(note.at_ns, Priority.CONTROL, CONTROL, self._records, note.what))
+        return entries
+
+
+def command_bytes(command: Command) -> int:
+    """Bytes a link is charged for a command: a fixed frame and the payload it carries (image or sealed secret)."""
+    payload = getattr(command, "image", b"") or getattr(command, "jwe", b"")
+    return COMMAND_BYTES + len(payload)
+
+
+def _strike_key(strike: Strike) -> tuple[int, str]:
+    return (strike.at_ns, strike.machine)
+
+
+def _instant(note: Note) -> int:
+    return note.at_ns
+
+
+def _earliest(instants: Sequence[int | None]) -> int | None:
+    return min((instant for instant in instants if instant is not None), default=None)

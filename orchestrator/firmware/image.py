@@ -1,0 +1,129 @@
+"""Firmware of a cluster as signed images: what machines boot, what a rollout activates, what a verifier compares with.
+
+Payloads are pseudo-random bytes that follow from component and version; the format is `attestation.firmware`. Signer
+keys derive from the run seed, so the same run signs the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from attestation import firmware
+from attestation.keys import SigningKey, derive_key
+from attestation.stores import ComponentReference, PlatformReference
+from orchestrator.cluster.schema import Cluster, Component
+from orchestrator.engine.streams import run_seed
+
+
+class SignedComponent(Struct, frozen=True):
+    """One signed image and what is true of it; `measurement` is what measured boot records, `accepted` by machines."""
+
+    release: str
+    component: str
+    version: str
+    security_version: int
+    measurement: bytes
+    signer_id: bytes
+    accepted: bool
+    endorsed: bool
+    image: bytes
+
+
+class FirmwareSet(Struct, frozen=True):
+    """All images of a cluster by (release, component), and the accepted signers (signer id to COSE_Key bytes)."""
+
+    components: Mapping[tuple[str, str], SignedComponent]
+    anchors: Mapping[bytes, bytes]
+
+    def image(self, release: str, component: str) -> bytes:
+        """The signed image; KeyError when the release does not hold the component."""
+        return self.components[release, component].image
+
+    def boot_images(self, release: str) -> dict[str, bytes]:
+        """Signed images of a release by component: what a machine of this release holds in flash."""
+        return {name: signed.image for (of, name), signed in self.components.items() if of == release}
+
+    def reference_values(self, implementation_id: bytes, config: bytes | None = None) -> PlatformReference:
+        """What the verifier is told about an implementation: the components of endorsed releases, nothing else.
+
+        `config` is the endorsed platform configuration (claim 2401); None leaves it without a reference.
+        """
+        references = {
+            signed.measurement: ComponentReference(
+                measurement_value=signed.measurement,
+                signer_id=signed.signer_id,
+                name=signed.component,
+                version=signed.version,
+                security_version=signed.security_version,
+                source=f"release {signed.release}",
+            )
+            for signed in self.components.values()
+            if signed.endorsed and signed.accepted
+        }
+        return PlatformReference(
+            implementation_id=implementation_id,
+            components=tuple(references.values()),
+            config=config,
+            source="cluster file",
+        )
+
+
+def build_images(cluster: Cluster, seed: int) -> FirmwareSet:
+    """Build and sign every component of every release of the cluster; equal inputs give equal bytes.
+
+    A component without `signed_by`, or with a signer that the cluster does not list, carries a well-formed signature of
+    a key that no machine accepts: LFA_PRIME and cold boot refuse it.
+    """
+    secret = run_seed(seed)
+    keys = {name: _signer(secret, name) for name in cluster.firmware.signers}
+    components: dict[tuple[str, str], SignedComponent] = {}
+    for release, spec in sorted(cluster.firmware.releases.items()):
+        for name, component in sorted(spec.components.items()):
+            signed = _sign(release, name, component, endorsed=spec.endorsed, keys=keys, secret=secret)
+            components[release, name] = signed
+    anchors = {firmware.signer_id(key.public): key.public.cose_key() for key in keys.values()}
+    return FirmwareSet(components, dict(sorted(anchors.items())))
+
+
+def payload(name: str, component: Component) -> bytes:
+    """The firmware itself: `size` bytes that begin with the planted defect, if there is one, and go on as SHAKE-128.
+
+    A machine finds a defect by reading the payload, as a real one finds it by running it; the signature is good.
+    """
+    head = b"" if component.defect == "none" else f"defect: {component.defect}\n".encode()
+    rest = max(component.size - len(head), 0)
+    return head + hashlib.shake_128(f"realmfleet firmware\0{name}\0{component.version}".encode()).digest(rest)
+
+
+def _signer(secret: bytes, name: str) -> SigningKey:
+    return derive_key(secret, f"firmware-signer/{name}")
+
+
+def _sign(
+    release: str, name: str, component: Component, *, endorsed: bool, keys: Mapping[str, SigningKey], secret: bytes
+) -> SignedComponent:
+    by = component.signed_by
+    key = keys.get(by) if by is not None else None
+    stranger = "self-made" if by is None else f"stranger/{by}"
+    used = key if key is not None else derive_key(secret, f"firmware-{stranger}")
+    content = payload(name, component)
+    manifest = firmware.FirmwareManifest(
+        component=name,
+        version=component.version,
+        security_version=component.security_version,
+        data_format=component.data_format,
+    )
+    return SignedComponent(
+        release=release,
+        component=name,
+        version=component.version,
+        security_version=component.security_version,
+        measurement=firmware.measurement(content),
+        signer_id=firmware.signer_id(used.public),
+        accepted=key is not None,
+        endorsed=endorsed,
+        image=firmware.build(manifest, content, used),
+    )

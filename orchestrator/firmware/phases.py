@@ -1,0 +1,171 @@
+"""The two tables of a rollout: one machine's way through it, and the rollout's own way through its waves.
+
+Rows map (state, input) to (next state, effect). Inputs are asked for phase by phase, so a pair that stands in no row
+cannot occur, and its lookup raises KeyError: our own fault. Answers that come late are passed over (`ANSWERED_IN`).
+
+Sources: DEN0147 (LFA) as read from TF-A services/std_svc/lfa and the Linux lfa driver: PRIME then ACTIVATE; after a
+failed PRIME or ACTIVATE the way back is CANCEL; a machine whose RMM fails in the activation needs a cold reset.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Phase(StrEnum):
+    """Where one machine stands in a rollout."""
+
+    QUEUED = "queued"
+    """No wave has taken it; it may still be left out."""
+    DRAINING = "draining"
+    """Cordoned; open migration sessions are let run out, because their keys belong to the old firmware's RAK."""
+    PRIMING = "priming"
+    """LFA_PRIME was ordered."""
+    ACTIVATING = "activating"
+    """LFA_ACTIVATE was ordered."""
+    APPRAISING = "appraising"
+    """The new image runs; the verifier judges the platform token of the new firmware."""
+    REATTESTING = "reattesting"
+    """The platform is good; every Realm there gives fresh evidence over the new firmware."""
+    DONE = "done"
+    """It runs the release, proven by platform and Realms."""
+    FAILED = "failed"
+    """It does not, or nobody can prove that it does; counted, not tried again by this rollout."""
+    ABSENT = "absent"
+    """It was lost on the way or silent when its wave came; tried again when it is back."""
+
+
+class Input(StrEnum):
+    """What may happen to one machine."""
+
+    TAKEN = "taken"
+    QUIET = "quiet"
+    PRIMED = "primed"
+    ACTIVATED = "activated"
+    ADMITTED = "admitted"
+    ATTESTED = "attested"
+    REFUSED = "refused"
+    OVERDUE = "overdue"
+    LOST = "lost"
+    BACK = "back"
+    CURRENT = "current"
+    """It turns out to run the release already."""
+    REVERTED = "reverted"
+    """It booted, and boots the firmware it had before."""
+
+
+class Effect(StrEnum):
+    """What the controller does when a machine moves: methods of `orchestrator.firmware.update.Updater`."""
+
+    NOTHING = "nothing"
+    CORDON = "cordon"
+    PRIME = "prime"
+    ACTIVATE = "activate"
+    EXPECT_TOKEN = "expect_token"
+    ASK_REALMS = "ask_realms"
+    RELEASE = "release"
+    CANCEL = "cancel"
+    QUARANTINE = "quarantine"
+
+
+P, In, E = Phase, Input, Effect
+MACHINE_TABLE: Final[dict[tuple[Phase, Input], tuple[Phase, Effect]]] = {
+    (P.QUEUED, In.TAKEN): (P.DRAINING, E.CORDON),
+    (P.QUEUED, In.CURRENT): (P.DONE, E.NOTHING),
+    (P.QUEUED, In.LOST): (P.ABSENT, E.NOTHING),
+    (P.DRAINING, In.QUIET): (P.PRIMING, E.PRIME),
+    # it was activated before and only the proof is missing: to prime the running version again would be refused
+    (P.DRAINING, In.CURRENT): (P.APPRAISING, E.EXPECT_TOKEN),
+    (P.DRAINING, In.OVERDUE): (P.FAILED, E.RELEASE),
+    (P.DRAINING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.PRIMING, In.PRIMED): (P.ACTIVATING, E.ACTIVATE),
+    (P.PRIMING, In.REFUSED): (P.FAILED, E.CANCEL),
+    (P.PRIMING, In.OVERDUE): (P.FAILED, E.CANCEL),
+    (P.PRIMING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.ACTIVATING, In.ACTIVATED): (P.APPRAISING, E.EXPECT_TOKEN),
+    (P.ACTIVATING, In.REFUSED): (P.FAILED, E.CANCEL),
+    (P.ACTIVATING, In.OVERDUE): (P.FAILED, E.QUARANTINE),
+    (P.ACTIVATING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.APPRAISING, In.ADMITTED): (P.REATTESTING, E.ASK_REALMS),
+    (P.APPRAISING, In.REFUSED): (P.FAILED, E.QUARANTINE),
+    (P.APPRAISING, In.OVERDUE): (P.FAILED, E.QUARANTINE),
+    (P.APPRAISING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.REATTESTING, In.ATTESTED): (P.DONE, E.RELEASE),
+    (P.REATTESTING, In.REFUSED): (P.FAILED, E.QUARANTINE),
+    (P.REATTESTING, In.OVERDUE): (P.FAILED, E.QUARANTINE),
+    (P.REATTESTING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.DONE, In.LOST): (P.ABSENT, E.NOTHING),
+    (P.DONE, In.REVERTED): (P.QUEUED, E.NOTHING),
+    (P.ABSENT, In.BACK): (P.QUEUED, E.NOTHING),
+    (P.ABSENT, In.CURRENT): (P.DONE, E.RELEASE),
+    # a boot ends the doubt about which firmware runs, so the quarantine ends too; the failure stays counted
+    (P.FAILED, In.BACK): (P.FAILED, E.RELEASE),
+}
+
+ANSWERED_IN: Final = {"prime": Phase.PRIMING, "activate": Phase.ACTIVATING}
+"""The phase in which the answer to an order means something; one that comes late or twice is passed over."""
+
+COUNTED: Final = frozenset({Phase.PRIMING, Phase.ACTIVATING, Phase.APPRAISING, Phase.REATTESTING, Phase.DONE})
+"""Phases in which losing the machine counts as a failure of the rollout: the new firmware may be the cause."""
+
+UNDER_WAY: Final = frozenset({Phase.DRAINING, Phase.PRIMING, Phase.ACTIVATING, Phase.APPRAISING, Phase.REATTESTING})
+"""Phases in which a wave waits for the machine."""
+
+
+class Stage(StrEnum):
+    """Where a rollout stands."""
+
+    AWAITED = "awaited"
+    RUNNING = "running"
+    """A wave is under way."""
+    BAKING = "baking"
+    """Every machine of the wave is settled; its time to prove itself runs."""
+    HELD = "held"
+    """Too many machines failed; nothing further is started."""
+    WAITING = "waiting"
+    """All waves are through; lost machines are awaited."""
+    FINISHED = "finished"
+
+
+class Cue(StrEnum):
+    """What may happen to a rollout."""
+
+    DUE = "due"
+    SETTLED = "settled"
+    TOO_MANY = "too-many"
+    NEXT_WAVE = "next-wave"
+    MISSING = "missing"
+    COMPLETE = "complete"
+    RETURNED = "returned"
+    SUPERSEDED = "superseded"
+    """A later rollout begins; its release is for the lost machines too."""
+
+
+class Act(StrEnum):
+    """What the controller does when a rollout moves: methods of `orchestrator.firmware.rollout.Rollout`."""
+
+    START = "start"
+    TAKE_WAVE = "take_wave"
+    BAKE = "bake"
+    HOLD = "hold"
+    AWAIT = "await_lost"
+    FINISH = "finish"
+
+
+S, C, A = Stage, Cue, Act
+ROLLOUT_TABLE: Final[dict[tuple[Stage, Cue], tuple[Stage, Act]]] = {
+    (S.AWAITED, C.DUE): (S.RUNNING, A.START),
+    (S.RUNNING, C.SETTLED): (S.BAKING, A.BAKE),
+    (S.RUNNING, C.TOO_MANY): (S.HELD, A.HOLD),
+    (S.BAKING, C.TOO_MANY): (S.HELD, A.HOLD),
+    (S.BAKING, C.NEXT_WAVE): (S.RUNNING, A.TAKE_WAVE),
+    (S.BAKING, C.MISSING): (S.WAITING, A.AWAIT),
+    (S.BAKING, C.COMPLETE): (S.FINISHED, A.FINISH),
+    (S.WAITING, C.RETURNED): (S.RUNNING, A.TAKE_WAVE),
+    (S.WAITING, C.COMPLETE): (S.FINISHED, A.FINISH),
+    (S.WAITING, C.SUPERSEDED): (S.FINISHED, A.FINISH),
+}
+
+SETTLED: Final = frozenset({Stage.HELD, Stage.FINISHED})
+"""Stages that are never left."""

@@ -1,0 +1,265 @@
+"""One machine's way through a rollout: drain, prime, activate, prove platform and Realms, or fail saying why.
+
+`Updater.step` asks what the present belief says about the machine in its phase (`_OBSERVERS`), looks the answer up in
+`phases.MACHINE_TABLE` and does the row's effect, until nothing more follows. What the machine answered is handed in by
+`Updater.answer`; nothing here reads what the control plane has not been told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from msgspec import Struct, field
+
+from cca_machine.commands import Activate, Activated, Cancel, Prime, Primed, Refused
+from orchestrator.controller import Decision, Order
+from orchestrator.firmware.phases import ANSWERED_IN, MACHINE_TABLE, UNDER_WAY, Effect, Input, Phase
+from orchestrator.firmware.records import RolloutMachine
+from orchestrator.store import MachineState, MachineView, RealmState, RealmView, Store
+
+ATTEMPTS = 3
+"""How often an order is sent before its machine counts as silent."""
+DRAIN_PATIENCE = 10
+"""Order time-outs that open migration sessions are given to end by their own deadlines."""
+
+
+class Goal(Struct, frozen=True):
+    """What a rollout brings to each machine; `patience_ns` is the time-out of one order."""
+
+    rollout: str
+    release: str
+    component: str
+    version: str
+    image: bytes
+    patience_ns: int
+
+
+class Answer(Struct, frozen=True):
+    """A machine's answer to an order: `command` is the order's tag."""
+
+    command: str
+    input: Input
+    why: str = ""
+    token_sha256: str = ""
+
+
+class Update(Struct):
+    """State of one machine in one rollout; instants in virtual ns."""
+
+    machine: str
+    phase: Phase = Phase.QUEUED
+    wave: int = 0
+    boot: int = 0
+    attempts: int = 0
+    again_ns: int = 0
+    """When the present order is sent again, or the present phase is overdue."""
+    token_before: str = ""
+    token_expected: str = ""
+    """Digest of the new firmware's platform token; empty when the answer that carried it was lost."""
+    asked_ns: int = 0
+    realms: dict[str, int] = field(default_factory=dict)
+    """Realms asked for fresh evidence, with their incarnation."""
+    answers: list[Answer] = field(default_factory=list)
+    why: str = ""
+
+
+class Updater:
+    """Steps machines of one rollout along the table; holds nothing but the goal."""
+
+    def __init__(self, goal: Goal) -> None:
+        self.goal = goal
+
+    def answer(self, update: Update, outcome: object) -> None:
+        """Keep an outcome that answers an order of this rollout; anything else is passed over."""
+        answer = _answer(outcome, self.goal.component)
+        if answer is not None and ANSWERED_IN[answer.command] is update.phase:
+            update.answers.append(answer)
+
+    def step(self, update: Update, store: Store, decision: Decision) -> int | None:
+        """Follow the machine as far as the present belief goes; returns when to look again (virtual ns)."""
+        while update.phase in UNDER_WAY:
+            seen = self._observe(update, store)
+            if seen is None:
+                self._send_again(update, store, decision)
+                return update.again_ns
+            self.move(update, seen[0], seen[1], store, decision)
+        return None
+
+    def move(self, update: Update, happened: Input, why: str, store: Store, decision: Decision) -> None:
+        """Take one row of the table and do its effect."""
+        was = update.phase
+        update.phase, effect = MACHINE_TABLE[was, happened]
+        update.why = why
+        update.answers = []
+        record = RolloutMachine(self.goal.rollout, update.wave, update.machine, was, update.phase, why or happened)
+        decision.records.append(record)
+        _EFFECTS[effect](self, update, store, decision)
+
+    def current(self, view: MachineView) -> bool:
+        """Whether the machine is believed to run the release already."""
+        return view.versions.get(self.goal.component) == self.goal.version
+
+    # -- what the belief says --------------------------------------------------------------------------------------
+
+    def _observe(self, update: Update, store: Store) -> tuple[Input, str] | None:
+        view = store.machines[update.machine]
+        if view.state is MachineState.DOWN:
+            return Input.LOST, "machine is down"
+        if view.boot != update.boot:
+            return Input.LOST, "machine rebooted"
+        return _OBSERVERS[update.phase](self, update, view, store)
+
+    def _draining(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        if not store.sessions_on(update.machine):
+            return (Input.CURRENT, "runs the release, unproven") if self.current(view) else (Input.QUIET, "")
+        return _overdue(update, store, "a migration session does not end")
+
+    def _priming(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        for answer in update.answers:
+            # a repeated PRIME is refused with WRONG_STATE when the first one was done and only its answer was lost
+            if answer.input is Input.REFUSED and update.attempts > 1 and "WRONG_STATE" in answer.why:
+                return Input.PRIMED, ""
+            return answer.input, answer.why
+        return _overdue(update, store, "no answer to prime")
+
+    def _activating(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        for answer in update.answers:
+            # a repeated ACTIVATE is refused when the first one was done: the heartbeat then tells which it was
+            if answer.input is Input.REFUSED and update.attempts > 1:
+                continue
+            update.token_expected = answer.token_sha256
+            return answer.input, answer.why
+        if store.now_ns >= update.again_ns and self.current(view):
+            return Input.ACTIVATED, "the answer was lost; the heartbeat names the new version"
+        return _overdue(update, store, "no answer to activate")
+
+    def _appraising(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        token = view.platform_token_sha256
+        if view.distrusted:
+            return Input.REFUSED, f"platform token of the new firmware is refused: {view.distrusted}"
+        fresh = token == update.token_expected if update.token_expected else token not in ("", update.token_before)
+        if view.state is MachineState.ADMITTED and fresh:
+            return Input.ADMITTED, ""
+        return _overdue(update, store, "no verdict on the platform token of the new firmware")
+
+    def _reattesting(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        proofs = {
+            name: proof(store.realms.get(name), update.machine, incarnation, update.asked_ns)
+            for name, incarnation in update.realms.items()
+        }
+        refused = [name for name, word in proofs.items() if word == "refused"]
+        if refused:
+            return Input.REFUSED, f"evidence of Realm {refused[0]} over the new firmware is refused"
+        missing = [name for name, word in proofs.items() if word == "open"]
+        if not missing:
+            return Input.ATTESTED, f"Realms attested: {sum(word == 'attested' for word in proofs.values())}"
+        return _overdue(update, store, f"no fresh evidence of {len(missing)} Realms, {missing[0]} first")
+
+    # -- effects -----------------------------------------------------------------------------------------------------
+
+    def nothing(self, update: Update, store: Store, decision: Decision) -> None:
+        """Only the phase changes."""
+
+    def cordon(self, update: Update, store: Store, decision: Decision) -> None:
+        """Keep new Realms and migrations away; what is under way may end."""
+        view = store.machines[update.machine]
+        store.cordon(update.machine, f"rollout of {self.goal.release}", by=self.goal.rollout)
+        update.boot, update.token_before = view.boot, view.platform_token_sha256
+        update.token_expected = ""
+        update.again_ns = store.now_ns + DRAIN_PATIENCE * self.goal.patience_ns
+        update.attempts = ATTEMPTS
+
+    def prime(self, update: Update, store: Store, decision: Decision) -> None:
+        """Order LFA_PRIME of the release's image."""
+        store.occupy(update.machine, "prime")
+        update.attempts = 0
+        self._order(update, store, decision)
+
+    def activate(self, update: Update, store: Store, decision: Decision) -> None:
+        """Order LFA_ACTIVATE."""
+        store.occupy(update.machine, "activate")
+        update.attempts = 0
+        self._order(update, store, decision)
+
+    def expect_token(self, update: Update, store: Store, decision: Decision) -> None:
+        """Wait for the verifier; if the token was lost with its answer, have Realms bring it in their evidence."""
+        if not update.token_expected:
+            self._ask_evidence(update, store)
+        update.again_ns = store.now_ns + ATTEMPTS * self.goal.patience_ns
+        update.attempts = ATTEMPTS
+
+    def ask_realms(self, update: Update, store: Store, decision: Decision) -> None:
+        """Ask every serving Realm there for fresh evidence; one in any other state attests on its way anyway."""
+        update.realms = self._ask_evidence(update, store)
+        update.asked_ns = store.now_ns
+        store.vacate(update.machine)
+        update.again_ns = store.now_ns + ATTEMPTS * self.goal.patience_ns
+        update.attempts = ATTEMPTS
+
+    def _ask_evidence(self, update: Update, store: Store) -> dict[str, int]:
+        serving = [realm for realm in store.realms_on(update.machine) if realm.state is RealmState.SERVING]
+        for realm in serving:
+            store.request_attestation(realm.name, f"firmware {self.goal.component} {self.goal.version}")
+        return {realm.name: realm.incarnation for realm in serving}
+
+    def release(self, update: Update, store: Store, decision: Decision) -> None:
+        """Let Realms come again."""
+        store.vacate(update.machine)
+        store.uncordon(update.machine, by=self.goal.rollout)
+
+    def cancel(self, update: Update, store: Store, decision: Decision) -> None:
+        """LFA_CANCEL what may be primed; the old firmware runs on as before, so Realms may come again."""
+        decision.orders.append(Order(update.machine, Cancel(self.goal.component)))
+        self.release(update, store, decision)
+
+    def quarantine(self, update: Update, store: Store, decision: Decision) -> None:
+        """Keep the cordon: nobody can prove which firmware runs; Realms may still leave."""
+        store.vacate(update.machine)
+
+    def _send_again(self, update: Update, store: Store, decision: Decision) -> None:
+        if update.attempts < ATTEMPTS and store.now_ns >= update.again_ns:
+            self._order(update, store, decision)
+
+    def _order(self, update: Update, store: Store, decision: Decision) -> None:
+        priming = update.phase is Phase.PRIMING
+        command = Prime(self.goal.image) if priming else Activate(self.goal.component)
+        decision.orders.append(Order(update.machine, command))
+        update.attempts += 1
+        update.again_ns = store.now_ns + self.goal.patience_ns
+
+
+def _overdue(update: Update, store: Store, why: str) -> tuple[Input, str] | None:
+    return (Input.OVERDUE, why) if update.attempts >= ATTEMPTS and store.now_ns >= update.again_ns else None
+
+
+def _answer(outcome: object, component: str) -> Answer | None:
+    if isinstance(outcome, Primed) and outcome.component == component:
+        return Answer("prime", Input.PRIMED)
+    if isinstance(outcome, Activated) and outcome.component == component:
+        digest = hashlib.sha256(outcome.platform_token).hexdigest()
+        return Answer("activate", Input.ACTIVATED, f"paused for {outcome.pause_ns} ns", digest)
+    if isinstance(outcome, Refused) and outcome.command in ANSWERED_IN:
+        return Answer(outcome.command, Input.REFUSED, f"{outcome.code}: {outcome.why}")
+    return None
+
+
+def proof(realm: RealmView | None, machine: str, incarnation: int, asked_ns: int) -> str:
+    """Whether the Realm gave good evidence since it was asked: attested, open, refused, or gone from the machine."""
+    if realm is None or realm.state in (RealmState.STOPPING, RealmState.STOPPED):
+        return "gone"
+    here = realm.machine == machine and realm.incarnation == incarnation
+    if here and realm.state in (RealmState.SERVING, RealmState.MIGRATING):
+        asked = realm.attest_wanted or realm.nonce
+        return "attested" if realm.attested_ns > asked_ns and not asked else "open"
+    return "refused" if machine in realm.excluded else "gone"
+
+
+_OBSERVERS = {
+    Phase.DRAINING: Updater._draining,
+    Phase.PRIMING: Updater._priming,
+    Phase.ACTIVATING: Updater._activating,
+    Phase.APPRAISING: Updater._appraising,
+    Phase.REATTESTING: Updater._reattesting,
+}
+
+_EFFECTS = {effect: getattr(Updater, effect.value) for effect in Effect}

@@ -1,0 +1,266 @@
+"""The verifier and key broker as a service of the control plane: real verdicts, and the exact instant of each reply.
+
+Evidence waits for one of `attestation.servers` workers, first come first served, and takes `attestation.service` there;
+`attestation.latency` is the way to the service and back, half of it each way. Verdicts come from real signatures over
+real tokens (`attestation.kbs`, `attestation.verify`, `attestation.appraise`, `attestation.policy`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from attestation.appraise import Appraisal, appraise_claims
+from attestation.claims import RealmClaims
+from attestation.errors import Denied, RefusalReason, Refused, Untrusted
+from attestation.kbs import messages
+from attestation.kbs.server import Broker
+from attestation.stores import ReferenceValues, TrustAnchor, TrustAnchors
+from attestation.token import decode
+from attestation.trust import Tier
+from attestation.verify import PlatformCache, VerifiedPlatform, verify_platform
+from cca_machine.commands import MachineSpec
+from cca_machine.monitor.platform_token import platform_identity
+from orchestrator.cluster.schema import Attestation, Cluster
+from orchestrator.engine.streams import derive
+from orchestrator.fleet.health import PlatformVerdict
+from orchestrator.realms.policy import release_policy, secrets
+from orchestrator.realms.reference import expected_rim, personalization, realm_spec, resource_path
+
+TokenSink: TypeAlias = Callable[[str, int, str, int, bytes], None]
+"""Takes (realm, incarnation, machine, arrived_ns, token) of every token that reaches the verifier, good or bad."""
+
+SESSION_LIFETIME_NS = 24 * 3600 * 10**9
+"""A challenge stays open while its order is repeated; the control plane closes it when the copy is given up."""
+
+_NO_REALM = RealmClaims(
+    challenge=bytes(64), personalization_value=bytes(64), initial_measurement=b"", extensible_measurements=()
+)
+"""Stands for the Realm half where only a platform is appraised; that half of the result is not read."""
+
+
+class Service(NamedTuple):
+    """The instants (virtual ns) of one piece of work: arrival, begin and end of service, reply."""
+
+    arrived_ns: int
+    started_ns: int
+    done_ns: int
+    replied_ns: int
+
+
+class VerifierQueue(Struct):
+    """When each worker is free again (virtual ns); work is to be given in the order of arrival."""
+
+    free_ns: list[int]
+    service_ns: int
+    there_ns: int
+    back_ns: int
+
+    @classmethod
+    def of(cls, settings: Attestation) -> VerifierQueue:
+        """An idle service with these settings; an odd latency is one nanosecond longer on the way back."""
+        there_ns = settings.latency // 2
+        return cls([0] * settings.servers, settings.service, there_ns, settings.latency - there_ns)
+
+    def serve(self, arrived_ns: int) -> Service:
+        """Give the next work to the worker that is free first."""
+        worker = min(range(len(self.free_ns)), key=self.free_ns.__getitem__)
+        started_ns = max(arrived_ns + self.there_ns, self.free_ns[worker])
+        done_ns = started_ns + self.service_ns
+        self.free_ns[worker] = done_ns
+        return Service(arrived_ns, started_ns, done_ns, done_ns + self.back_ns)
+
+
+class Challenge(NamedTuple):
+    """An open key-broker session: its cookie, and the nonce as the guest gets it."""
+
+    session: str
+    nonce: str
+
+
+class Subject(NamedTuple):
+    """Whom evidence is about, as the control plane asked for it, and why it did."""
+
+    realm: str
+    incarnation: int
+    kind: str
+    machine: str
+    why: str
+
+
+class EvidenceVerdict(Struct, frozen=True):
+    """What verifier and policy said about one piece of evidence; `rak` and `platform_token` are set when it passed."""
+
+    subject: Subject
+    session: str
+    passed: bool
+    reason: str
+    detail: str
+    evidence_sha256: str
+    rim: str
+    tiers: dict[str, str]
+    service: Service
+    rak: bytes = b""
+    platform_token: bytes = b""
+
+
+class Verifier:
+    """Verifier, policy and key broker of one run."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        machines: Mapping[str, MachineSpec],
+        references: ReferenceValues,
+        seed: bytes,
+        sink: TokenSink | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._machines = machines
+        self._seed = seed
+        self._sink = sink
+        self._introduced: set[str] = set()
+        self._challenges = 0
+        self._anchors = TrustAnchors()
+        self._references = references
+        self._cache = PlatformCache()
+        self._broker = Broker(
+            secrets(cluster, seed),
+            release_policy(cluster),
+            self._anchors,
+            references,
+            trusted_platforms=self._cache,
+            session_lifetime_ns=SESSION_LIFETIME_NS,
+        )
+        self.queue = VerifierQueue.of(cluster.attestation)
+
+    # -- machines ------------------------------------------------------------------------------------------------------
+
+    def appraise_platform(
+        self, machine: str, boot: int, platform_token: bytes, rak: bytes, arrived_ns: int
+    ) -> PlatformVerdict:
+        """Verify and appraise a platform token, and that it vouches for `rak`; instants in virtual ns."""
+        self._introduce(machine)
+        replied_ns = self.queue.serve(arrived_ns).replied_ns
+        digest = self.digest(platform_token)
+        reason, why = "", ""
+        try:
+            self._judge_platform(platform_token, rak)
+        except Refused as refusal:
+            reason, why = refusal.reason, str(refusal)
+        passed = not reason
+        return PlatformVerdict(
+            machine, boot, digest, rak if passed else b"", passed, reason, why, arrived_ns, replied_ns
+        )
+
+    def _judge_platform(self, platform_token: bytes, rak: bytes) -> VerifiedPlatform:
+        verified = verify_platform(platform_token, self._anchors, trusted_platforms=self._cache)
+        if not hmac.compare_digest(verified.claims.challenge or b"", hashlib.sha256(rak).digest()):
+            raise Untrusted("platform token does not vouch for this RAK", reason=RefusalReason.BINDING, label=10)
+        appraisal = appraise_claims(verified.claims, _NO_REALM, self._references)
+        if appraisal.platform.status is not Tier.AFFIRMING:
+            bad = [told for told in appraisal.platform.explanations if told.tier is not Tier.AFFIRMING]
+            told = "; ".join(f"{item.claim}: {item.meaning}, found {item.found}" for item in bad)
+            raise Denied(f"platform is {appraisal.platform.status.text}: {told}")
+        return verified
+
+    def _introduce(self, machine: str) -> None:
+        """Take the manufacturer's endorsement of a machine into the anchors when it is first needed."""
+        if machine in self._introduced:
+            return
+        self._introduced.add(machine)
+        spec = self._machines[machine]
+        identity = platform_identity(spec.seed)
+        self._anchors.add(TrustAnchor(identity.instance_id, spec.implementation_id, identity.cpak.public))
+
+    # -- Realms --------------------------------------------------------------------------------------------------------
+
+    def challenge(self, realm: str, incarnation: int, now_ns: int) -> Challenge:
+        """Open a session: a fresh nonce from the stream `attestation/nonce` of this Realm and incarnation."""
+        self._challenges += 1
+        nonce = derive(self._seed, "attestation/nonce", realm, incarnation, self._challenges)
+        session = f"{realm}/{incarnation}/{self._challenges}"
+        _, body = self._broker.request(messages.request_body(), nonce, now_ns=now_ns, session_id=session)
+        return Challenge(session, messages.read_challenge(body))
+
+    def appraise_evidence(self, subject: Subject, session: str, evidence: bytes, arrived_ns: int) -> EvidenceVerdict:
+        """Judge the evidence of a Realm that arrived at `arrived_ns` (virtual ns); never raises for evidence."""
+        self._introduce(subject.machine)
+        service = self.queue.serve(arrived_ns)
+        token = _token_of(evidence)
+        digest = self.digest(token or evidence)
+        if token and self._sink is not None:
+            self._sink(subject.realm, subject.incarnation, subject.machine, arrived_ns, token)
+        try:
+            decision = self._broker.attest(session, evidence, now_ns=arrived_ns)
+        except Denied as denial:
+            return EvidenceVerdict(subject, session, False, denial.reason, str(denial), digest, "", {}, service)
+        finally:
+            self._broker.state.audit.clear()  # the trace is the audit trail of a run
+        rim = decision.initial_measurement.hex()
+        reason = str(decision.reason or "")
+        detail = decision.detail
+        if decision.accepted:
+            reason, detail = self._match(subject, session, detail)
+        if not decision.accepted or reason:
+            self.close(session)
+            tiers = _tiers(decision.appraisal)
+            return EvidenceVerdict(subject, session, False, reason, detail, digest, rim, tiers, service)
+        verified = decode(token, self._cache.platform)
+        return EvidenceVerdict(
+            subject, session, True, "", detail, digest, rim, _tiers(decision.appraisal), service,
+            rak=verified.realm.claims.public_key, platform_token=verified.platform.token,
+        )  # fmt: skip
+
+    def _match(self, subject: Subject, session: str, detail: str) -> tuple[str, str]:
+        """Whether evidence that some rule admits is of the Realm that was asked: its image, its name in the RPV."""
+        facts = self._broker.state.sessions[session].facts
+        spec = realm_spec(self._cluster, subject.kind, subject.realm, subject.incarnation)
+        if facts["realm.initial-measurement"] != expected_rim(spec).hex():
+            return RefusalReason.CLAIMS, "the RIM is of another kind of Realm than the one asked for evidence"
+        if facts["realm.personalization-value"] != personalization(subject.realm).hex():
+            return RefusalReason.BINDING, "the personalization value names another Realm"
+        return "", detail
+
+    def release(self, verdict: EvidenceVerdict) -> bytes:
+        """The secret of the verdict's Realm, sealed to the key its evidence bound; closes the session.
+
+        Raises:
+            Denied: policy does not release this resource, or the session was not attested.
+        """
+        path = resource_path(self._cluster, verdict.subject.kind)
+        seed = derive(self._seed, "broker/ephemeral", verdict.session)
+        try:
+            return self._broker.resource(verdict.session, path, seed, now_ns=verdict.service.replied_ns)
+        finally:
+            self._broker.state.audit.clear()
+            self.close(verdict.session)
+
+    def digest(self, token: bytes) -> str:
+        """The name of a token in records: its SHA-256 in hexadecimal."""
+        return hashlib.sha256(token).hexdigest()
+
+    def close(self, session: str) -> None:
+        """Forget a session; evidence for it will be refused."""
+        self._broker.state.sessions.pop(session, None)
+
+
+def _token_of(evidence: bytes) -> bytes:
+    """The CCA token in a key-broker attestation body; empty when there is none to be read."""
+    try:
+        return messages.Attestation(evidence).token
+    except Refused:
+        return b""
+
+
+def _tiers(appraisal: Appraisal) -> dict[str, str]:
+    """Trust tiers by half and claim, as `platform/executables`."""
+    tiers = {}
+    for half, submod in (("platform", appraisal.platform), ("realm", appraisal.realm)):
+        for explained in submod.explanations:
+            tiers[f"{half}/{explained.claim}"] = explained.tier.text
+    return tiers

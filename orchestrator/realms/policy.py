@@ -1,0 +1,56 @@
+"""What the key broker holds and under which conditions it lets go: secrets, and the policy that guards them."""
+
+from __future__ import annotations
+
+from attestation.policy import (
+    FRESH,
+    PLATFORM_AFFIRMING,
+    PLATFORM_STATUS,
+    REALM_KNOWN,
+    SECURED,
+    Condition,
+    Operator,
+    Policy,
+    Rule,
+)
+from orchestrator.cluster.schema import Cluster
+from orchestrator.engine.streams import derive
+from orchestrator.realms.reference import expected_rim, realm_spec, resource_path
+
+SECRET_BYTES = 32
+
+
+def secrets(cluster: Cluster, seed: bytes) -> dict[str, bytes]:
+    """The broker's resources by repository/type/tag; their bytes follow from the run's seed."""
+    names = {resource_path(cluster, kind): cluster.realms[kind].secret for kind in cluster.realms}
+    return {path: derive(seed, "broker/secret", name)[:SECRET_BYTES] for path, name in names.items()}
+
+
+def release_policy(cluster: Cluster) -> Policy:
+    """One rule per secret: fresh evidence of a Realm meant to have it, on an affirming platform new enough."""
+    measurements: dict[str, dict[str, None]] = {}
+    for kind in cluster.realms:
+        value = expected_rim(realm_spec(cluster, kind, "", 0)).hex()
+        measurements.setdefault(resource_path(cluster, kind), {})[value] = None
+    floor = cluster.attestation.required_security_version
+    firmware = (Condition("firmware.RMM.security-version", Operator.AT_LEAST, (floor,)),) if floor else ()
+    return Policy(
+        name=f"secrets-of-{cluster.name}",
+        version="1",
+        rules=tuple(
+            Rule(
+                name=f"release-{path.rpartition('/')[2]}",
+                resource=path,
+                conditions=(
+                    FRESH,
+                    SECURED,
+                    PLATFORM_AFFIRMING,
+                    PLATFORM_STATUS,
+                    REALM_KNOWN,
+                    Condition("realm.initial-measurement", Operator.ONE_OF, tuple(values)),
+                    *firmware,
+                ),
+            )
+            for path, values in measurements.items()
+        ),
+    )

@@ -1,0 +1,87 @@
+"""What a Realm must look like: its specification from the cluster file, and the RIM that follows from it.
+
+The RIM is computed from the VMM's plan by an independent calculator (`attestation.rim`); no machine is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import sha512
+
+import msgspec
+
+from attestation import rim
+from attestation.rim import DataCreate, HashAlgorithm, PageDigests, RealmCreate, RecCreate, RimEvent, RipasInit
+from attestation.stores import RealmReference
+from cca_machine import layout
+from cca_machine.commands import ImageSpec, RealmSpec, Workload
+from orchestrator.cluster.schema import Cluster
+
+SECRET_REPOSITORY = "realmfleet"
+SECRET_TYPE = "secret"
+
+
+def realm_spec(cluster: Cluster, kind_name: str, realm: str, incarnation: int) -> RealmSpec:
+    """One incarnation of a Realm, as its VMM will be asked to build it; the RPV names the Realm."""
+    kind = cluster.realms[kind_name]
+    image = cluster.images[kind.image]
+    shape = kind.workload
+    return RealmSpec(
+        realm=realm,
+        incarnation=incarnation,
+        kind=kind_name,
+        vcpus=kind.vcpus,
+        memory_bytes=kind.memory,
+        image=ImageSpec(kind.image, image.version, image.size),
+        program=kind.program,
+        workload=Workload(shape.requests_per_s, shape.cpu, shape.dirty, shape.working_set),
+        hash_algo=kind.hash,
+        rpv=personalization(realm),
+    )
+
+
+def personalization(realm: str) -> bytes:
+    """The 64-byte RPV of a Realm: SHA-512 of its name, so that evidence says which Realm it is about."""
+    return sha512(realm.encode()).digest()
+
+
+def resource_path(cluster: Cluster, kind_name: str) -> str:
+    """The key broker's path (repository/type/tag) of the secret that Realms of this kind get."""
+    return f"{SECRET_REPOSITORY}/{SECRET_TYPE}/{cluster.realms[kind_name].secret}"
+
+
+def expected_rim(spec: RealmSpec) -> bytes:
+    """The RIM of a Realm built from `spec` (DEN0137 1.0-rel0, section A7.1); name, incarnation and RPV do not enter."""
+    return _rim(msgspec.structs.replace(spec, realm="", incarnation=0, kind="", rpv=bytes(64), workload=Workload()))
+
+
+@lru_cache(maxsize=1024)
+def _rim(spec: RealmSpec) -> bytes:
+    return rim.compute(_events(layout.plan(spec)))
+
+
+def _events(plan: layout.LoadPlan) -> Iterator[RimEvent]:
+    """The plan's measured events in the calculator's words."""
+    digests = PageDigests(HashAlgorithm(int(plan.hash_algo)))
+    for event in layout.measured_events(plan):
+        match event:
+            case layout.RealmCreated():
+                yield RealmCreate(**msgspec.structs.asdict(event))
+            case layout.RipasInitialised():
+                yield RipasInit(event.base, event.top)
+            case layout.DataLoaded():
+                yield DataCreate(event.ipa, rim.DATA_MEASURED, digests.page(event.content))
+            case layout.RecCreated():
+                yield RecCreate(rim.REC_RUNNABLE, event.pc, event.gprs)
+
+
+def realm_references(cluster: Cluster) -> tuple[RealmReference, ...]:
+    """One reference value per distinct Realm image and shape of the cluster."""
+    references: dict[bytes, RealmReference] = {}
+    for kind_name in cluster.realms:
+        value = expected_rim(realm_spec(cluster, kind_name, "", 0))
+        references.setdefault(
+            value, RealmReference(initial_measurement=value, class_id=value, name=kind_name, source="computed")
+        )
+    return tuple(references.values())

@@ -1,0 +1,74 @@
+"""The run directory: one folder that holds all a run leaves behind.
+
+    cluster.yaml     the cluster file as it was read
+    manifest.json    seed, versions, digests, actor pids, status; written at the start and again at the end
+    anchors.json     trust anchors of the verifier, as a ccatoken store
+    ray.log          what Ray had to say, in runs on Ray
+    run.db           journal, trace, tokens (SQLite; `orchestrator.engine.run_store`)
+
+A directory is made only after everything that can be refused has been checked, and `manifest.json` is replaced whole,
+so a killed run leaves a readable directory whose status says "running".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UserMistake
+
+MANIFEST = "manifest.json"
+CLUSTER = "cluster.yaml"
+ANCHORS = "anchors.json"
+DATABASE = "run.db"
+RAY_LOG = "ray.log"
+
+
+def choose(parent: Path, name: str) -> Path:
+    """First free directory `name-001`, `name-002`, ... under `parent`."""
+    number = 1
+    while (path := parent / f"{name}-{number:03d}").exists():
+        number += 1
+    return path
+
+
+def create(path: Path, cluster_text: str, *, replace: bool) -> None:
+    """Make the directory; an existing one is refused, or replaced if it is a run directory and the user said so."""
+    if path.exists():
+        if not replace:
+            raise UserMistake(f"{path} exists already", "name another directory with --out, or add --replace")
+        if not (path / MANIFEST).is_file():
+            raise UserMistake(
+                f"{path} is not a run directory, so it is not replaced", "name another directory with --out"
+            )
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True)
+        (path / CLUSTER).write_text(cluster_text, encoding="utf-8")
+    except OSError as error:
+        raise UserMistake(f"cannot write {path}: {error.strerror}", "name a writable directory with --out") from error
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Replace `manifest.json` as a whole."""
+    draft = path / f"{MANIFEST}.new"
+    draft.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(draft, path / MANIFEST)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run directory; a path that is none is the user's mistake."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserMistake(
+            f"{path} is not a run directory", "give the directory that `realmfleet run` printed"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserMistake(f"{path / MANIFEST} cannot be read: {error}", "the run directory is damaged") from error
+    if not isinstance(manifest, dict):
+        raise UserMistake(f"{path / MANIFEST} is not a manifest", "the run directory is damaged")
+    return manifest

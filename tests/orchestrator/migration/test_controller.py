@@ -1,0 +1,161 @@
+"""Migrations end to end over scripted machines: moved, resumed or lost, but never twice and never needlessly lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cca_machine.commands import CommitImport, DiscardExport, ResumeExport
+from orchestrator.store import RealmState
+
+S = 1_000_000_000
+MOVE = [{"kind": "migrate", "at": "5s", "realm": "web-001", "to": "r2-std-02"}]
+
+
+def sent(small: Any, kind: type) -> list[tuple[int, str]]:
+    return [
+        (message.sent_ns, message.target)
+        for _, step in small.watched.steps
+        for message in step.messages
+        if isinstance(message.body, kind)
+    ]
+
+
+def outcomes(small: Any) -> list[str]:
+    return [record.outcome for _, record in small.records("migration.finished")]
+
+
+def judge(small: Any) -> None:
+    """What must hold after any migration: nothing ran twice, decisions exclude each other, everything serves."""
+    assert small.doubles() == []
+    committed = {record.session for _, record in small.records("migration.committed")}
+    aborted = {record.session for _, record in small.records("migration.aborted")}
+    assert not committed & aborted
+    if committed:
+        assert sent(small, ResumeExport) == []
+    assert small.store.sessions == {}
+    assert {realm.state for realm in small.store.realms.values()} == {RealmState.SERVING}
+
+
+def test_an_operator_moves_a_realm_and_it_is_attested_anew_over_there(world: Any) -> None:
+    small = world(events=MOVE).run(20)
+    judge(small)
+    assert outcomes(small) == ["moved"]
+    realm = small.store.realms["web-001"]
+    assert (realm.machine, realm.incarnation, realm.restarts) == ("r2-std-02", 1, 0)
+    verdicts = [record for _, record in small.records("realm.verdict") if record.realm == "web-001"]
+    assert [(record.machine, record.why, record.passed) for record in verdicts] == [
+        ("r1-std-01", "bring-up", True),
+        ("r2-std-02", "migration", True),
+    ]
+    assert "web-001" not in small.fleet["r1-std-01"].copies
+
+
+def test_both_ends_are_coupled_while_the_session_is_open(world: Any) -> None:
+    small = world(events=MOVE).run(20)
+    coupled = [(at_ns, pair) for at_ns, step in small.watched.steps for pair in step.couple]
+    uncoupled = [(at_ns, name) for at_ns, step in small.watched.steps for name in step.uncouple]
+    assert coupled == [(5 * S, ("move-0001", "r1-std-01", "r2-std-02"))]
+    assert uncoupled == [(small.records("migration.finished")[0][0], "move-0001")]
+
+
+def test_the_move_is_committed_once_and_carries_a_lease(world: Any) -> None:
+    small = world(events=MOVE).run(20)
+    orders = [
+        (message.target, message.sent_ns, message.body.lease_until_ns)
+        for _, step in small.watched.steps
+        for message in step.messages
+        if isinstance(message.body, CommitImport)
+    ]
+    assert [(target, until - at) for target, at, until in orders] == [("r2-std-02", 30 * S)]
+
+
+def test_a_move_that_cannot_be_is_declined_with_its_rule(world: Any) -> None:
+    small = world(events=[{"kind": "migrate", "at": "5s", "realm": "web-001", "to": "r1-std-01"}]).run(10)
+    assert [(record.rule, record.realm) for _, record in small.records("migration.declined")] == [("target", "web-001")]
+    assert small.records("migration.started") == []
+
+
+@pytest.mark.parametrize("order", ["open-import", "open-export"])
+def test_an_end_that_refuses_to_open_costs_nothing_but_a_pause(world: Any, order: str) -> None:
+    small = world(events=MOVE)
+    for machine in small.fleet.values():
+        machine.refuse[order] = ["no-granules"]
+    small.run(40)
+    judge(small)
+    assert outcomes(small) == ["resumed"]
+    assert small.store.realms["web-001"].machine == "r1-std-01"
+    assert sent(small, CommitImport) == []
+
+
+def test_a_target_that_dies_before_the_commit_leaves_the_realm_with_its_source(world: Any) -> None:
+    small = world(events=MOVE)
+    small.power_loss("r2-std-02", 5.0003, 100)
+    small.run(200)
+    judge(small)
+    assert outcomes(small) == ["resumed"]
+    realm = small.store.realms["web-001"]
+    assert (realm.machine, realm.incarnation) == ("r1-std-01", 1)
+    assert sent(small, ResumeExport)
+
+
+def test_a_target_that_dies_after_the_commit_takes_the_realm_with_it(world: Any) -> None:
+    small = world(events=MOVE)
+    small.power_loss("r2-std-02", 5.1001, 100)
+    small.run(200)
+    judge(small)
+    assert outcomes(small) == ["lost"]
+    assert sent(small, ResumeExport) == []
+    assert sent(small, DiscardExport)
+    assert small.store.realms["web-001"].incarnation == 2
+
+
+def test_a_source_that_dies_after_everything_was_sent_loses_nothing(world: Any) -> None:
+    small = world(events=MOVE)
+    small.power_loss("r1-std-01", 5.02, 100)
+    small.run(200)
+    judge(small)
+    assert outcomes(small) == ["moved"]
+    assert small.store.realms["web-001"].incarnation == 1
+
+
+def test_a_source_that_dies_before_it_sent_anything_loses_its_realm_to_a_restart(world: Any) -> None:
+    small = world(events=MOVE)
+    small.power_loss("r1-std-01", 5.0001, 100)
+    small.run(200)
+    judge(small)
+    assert outcomes(small) == ["lost"]
+    assert small.store.realms["web-001"].incarnation == 2
+
+
+def test_a_commit_whose_answer_was_lost_is_believed_from_the_heartbeat(world: Any) -> None:
+    small = world(events=MOVE)
+    small.silence("r2-std-02", 5.1001, 5.2)
+    small.run(40)
+    judge(small)
+    assert outcomes(small) == ["moved"]
+
+
+def test_a_stop_during_a_migration_waits_for_its_end(world: Any) -> None:
+    stop = {"kind": "stop", "at": "5100ms", "realm": "web-001"}
+    small = world(events=[*MOVE, stop]).run(40)
+    assert small.store.realms["web-001"].state is RealmState.STOPPED
+    assert outcomes(small) == ["moved"]
+    assert all("web-001" not in machine.copies for machine in small.fleet.values())
+
+
+@pytest.mark.parametrize("victim", ["r1-std-01", "r2-std-02"])
+@pytest.mark.parametrize("way", ["cut", "deafen", "silence", "power_loss"])
+@pytest.mark.parametrize("at", [4.95, 5.0, 5.0009, 5.05, 5.1, 5.1009, 5.15, 5.25])
+def test_whatever_fails_whenever_no_realm_runs_twice_and_all_serve_in_the_end(
+    world: Any, victim: str, way: str, at: float
+) -> None:
+    small = world(events=MOVE)
+    if way == "power_loss":
+        small.power_loss(victim, max(at, 5.0) + 0.0001, 60)
+    else:
+        getattr(small, way)(victim, at, at + 60)
+    small.run(220)
+    judge(small)
+    assert len(outcomes(small)) <= 1
