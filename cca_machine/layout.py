@@ -18,8 +18,8 @@ from msgspec import Struct
 from cca_machine import image as images
 from cca_machine.abi.rmi import PAGE_BYTES, HashAlgorithm
 from cca_machine.commands import ImageSpec, RealmSpec
+from cca_machine.devicetree import device_tree
 from cca_machine.errors import ImpossibleRealm
-from cca_machine.host.devicetree import device_tree
 
 RAM_BASE = 0x4000_0000
 MIN_IPA_WIDTH = 41

@@ -263,7 +263,8 @@ class Machine:
         elif FaultKind.FREEZE in self._state.faults:
             self._state.held.append(what)
         elif isinstance(what, BootEnd):
-            self._boot()
+            if self._state.power is Power.BOOTING:
+                self._boot()
         elif self._state.power is Power.ON:
             self._happen(what)
 

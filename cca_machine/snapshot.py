@@ -63,8 +63,9 @@ class Running(msgspec.Struct, kw_only=True):
 
 
 class MachineState(msgspec.Struct, kw_only=True):
-    """The root, without what the machine was built as. Numbers count what left, what was recorded, and what was put on the agenda by the machine itself.
+    """The root, without what the machine was built as.
 
+    `sent`, `recorded` and `planned` number what left, what was traced and what the machine put on its own agenda.
     `queue` holds commands and parcels that wait for a control PE or for their Realm; `pes` and `locks` say until when
     (virtual ns) those are taken. `held` is what fell due while the machine was frozen. `faults` are active chaos.
     """

@@ -1,0 +1,1 @@
+"""What runs inside Realms: small programs that call the RSI and deal with the key broker."""

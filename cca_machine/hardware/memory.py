@@ -84,6 +84,20 @@ class PhysicalMemory(msgspec.Struct):
         else:
             self.contents[pa >> GRANULE_SHIFT] = page
 
+    def pages(self, pa: int, count: int) -> tuple[bytes, ...]:
+        """`count` granules from `pa`, unchecked."""
+        first, get = pa >> GRANULE_SHIFT, self.contents.get
+        return tuple([get(granule, ZERO_GRANULE) for granule in range(first, first + count)])
+
+    def put_pages(self, pa: int, pages: tuple[bytes, ...]) -> None:
+        """Replace the granules from `pa`, unchecked; `pages` are shared, not copied."""
+        if ZERO_GRANULE in pages:
+            for at, page in enumerate(pages):
+                self.put_page(pa + (at << GRANULE_SHIFT), page)
+        else:
+            first = pa >> GRANULE_SHIFT
+            self.contents.update(zip(range(first, first + len(pages)), pages, strict=True))
+
     def digest(self) -> bytes:
         """SHA-256 over the protection of every granule and every byte that is not zero."""
         state = hashlib.sha256()

@@ -11,3 +11,5 @@ class Pe(msgspec.Struct):
     index: int
     irq_pending: bool = False
     """A physical interrupt waits (ISR_EL1 is not zero): long RSI commands give up the PE at their next check."""
+    irq_after: int = -1
+    """Looks at the interrupt status that still find none before one that finds an interrupt; negative: none comes."""

@@ -33,6 +33,17 @@ class HardwareState(msgspec.Struct, kw_only=True):
         """Whether an interrupt waits on PE `pe`; a PE that does not exist has none."""
         return 0 <= pe < len(self.pes) and self.pes[pe].irq_pending
 
+    def look_for_irq(self, pe: int) -> bool:
+        """One look at the interrupt status of PE `pe` by firmware that works on and may be interrupted."""
+        if self.irq_pending(pe):
+            return True
+        if not 0 <= pe < len(self.pes) or self.pes[pe].irq_after < 0:
+            return False
+        if not self.pes[pe].irq_after:
+            return True
+        self.pes[pe].irq_after -= 1
+        return False
+
     def digest(self) -> bytes:
         """SHA-256 over memory and protection; pending interrupts belong to the moment and are left out."""
         return self.memory.digest()

@@ -260,38 +260,46 @@ class Builder:
         blocks, at = span.count // per_block, 0
         while at < blocks:
             batch = min(blocks - at, max(self.pool.free, 1))
-            tables = self._take(batch)
-            ipa = span.ipa + at * BLOCK_BYTES
-            for index in self._create_tables(ipa, tables, batch):
-                self.footprint.tables.append(
-                    TableGranule(ipa + index * BLOCK_BYTES, PAGE_LEVEL, tables + index * GRANULE_BYTES)
-                )
+            tables, ipa = self._take(batch), span.ipa + at * BLOCK_BYTES
+            self._create_tables(ipa, tables, batch)
             args = (self.footprint.rd, span.at(ipa), ipa)
-            done, last = self.door.ask_run(
-                Rmi.DATA_CREATE_UNKNOWN, args, (0, GRANULE_BYTES, GRANULE_BYTES), batch * per_block
-            )
+            stride = (0, GRANULE_BYTES, GRANULE_BYTES)
+            done, last = self.door.ask_run(Rmi.DATA_CREATE_UNKNOWN, args, stride, batch * per_block)
             self._assigned(span, at * per_block, done)
             if done < batch * per_block:
                 raise RmiRefusal(Rmi.DATA_CREATE_UNKNOWN, last[0], args)
-            self.door.rmi_run(Rmi.RTT_FOLD, (self.footprint.rd, ipa, PAGE_LEVEL), (0, BLOCK_BYTES, 0), batch)
-            del self.footprint.tables[-batch:]
+            self._fold_tables(ipa, batch)
             self._return(tables, batch)
             at += batch
 
-    def _create_tables(self, ipa: int, tables: int, count: int) -> range:
+    def _create_tables(self, ipa: int, tables: int, count: int) -> None:
         """`count` level 3 tables from `ipa`, one per block, with the tables above them where they are missing."""
         done = 0
         while done < count:
-            here = ipa + done * BLOCK_BYTES
-            args = (self.footprint.rd, tables + done * GRANULE_BYTES, here, PAGE_LEVEL)
+            here, granule = ipa + done * BLOCK_BYTES, tables + done * GRANULE_BYTES
+            args = (self.footprint.rd, granule, here, PAGE_LEVEL)
             made, last = self.door.ask_run(Rmi.RTT_CREATE, args, (0, GRANULE_BYTES, BLOCK_BYTES, 0), count - done)
+            self.footprint.tables += [
+                TableGranule(here + index * BLOCK_BYTES, PAGE_LEVEL, granule + index * GRANULE_BYTES)
+                for index in range(made)
+            ]
             done += made
             if done < count:
                 level = missing_level(last[0])
                 if level is None or level >= PAGE_LEVEL - 1:
                     raise RmiRefusal(Rmi.RTT_CREATE, last[0], args)
                 self._create_table(ipa + done * BLOCK_BYTES, level + 1)
-        return range(count)
+
+    def _fold_tables(self, ipa: int, count: int) -> None:
+        """Fold the level 3 tables of `count` blocks from `ipa` into block entries."""
+        args = (self.footprint.rd, ipa, PAGE_LEVEL)
+        done, last = self.door.ask_run(Rmi.RTT_FOLD, args, (0, BLOCK_BYTES, 0), count)
+        top = ipa + done * BLOCK_BYTES
+        self.footprint.tables = [
+            table for table in self.footprint.tables if table.level < PAGE_LEVEL or not ipa <= table.ipa < top
+        ]
+        if done < count:
+            raise RmiRefusal(Rmi.RTT_FOLD, last[0], (self.footprint.rd, top, PAGE_LEVEL))
 
     def _next_table(self, command: Rmi, x0: int, ipa: int) -> None:
         level = missing_level(x0)
@@ -321,8 +329,10 @@ class Builder:
         return 0 if inside else (limit - ipa) // BLOCK_BYTES
 
     def _return(self, base: int, count: int) -> None:
-        self.door.rmi_run(Rmi.GRANULE_UNDELEGATE, (base,), (GRANULE_BYTES,), count)
-        self.footprint.delegated.take_at(base, count)
+        done, last = self.door.ask_run(Rmi.GRANULE_UNDELEGATE, (base,), (GRANULE_BYTES,), count)
+        self.footprint.delegated.take_at(base, done)
+        if done < count:
+            raise RmiRefusal(Rmi.GRANULE_UNDELEGATE, last[0], (base + done * GRANULE_BYTES,))
         self.footprint.taken.take_at(base, count)
         self.pool.give(base, count)
 

@@ -87,7 +87,9 @@ class GranulePool(msgspec.Struct):
         return None
 
     def take_at(self, base: int, count: int) -> int:
-        """Take exactly this run. BrokenPromise when it is not free."""
+        """Take exactly this run; nothing, if `count` is 0. BrokenPromise when it is not free."""
+        if not count:
+            return base
         for index, (start, size) in enumerate(self.runs):
             top, end = start + size * GRANULE_BYTES, base + count * GRANULE_BYTES
             if start <= base and end <= top:

@@ -131,7 +131,8 @@ class Floor:
             at = 0
 
     def _start(self, waiting: Arrived, lock: str, pes: list[int], now_ns: int) -> None:
-        work = Work(self.site, now_ns, waiting.number, frozenset(self.bench.faults))
+        answers = waiting.number if waiting.source == c.CONTROL else 0
+        work = Work(self.site, now_ns, answers, frozenset(self.bench.faults))
         if isinstance(waiting.body, c.Activate):
             self._set_blackout(True, now_ns)
         lost = False
@@ -235,7 +236,8 @@ class Floor:
                 self._step(hosted, HostedEvent.LEASE_ENDED, "lease-ended", now_ns)
 
     def _lease_timer(self, now_ns: int) -> None:
-        if self._state.lease_timer_ns == now_ns:
+        if self._state.lease_timer_ns <= now_ns:
+            # a timer that fell due in a freeze comes late
             self._state.lease_timer_ns = 0
         self.end_leases(now_ns)
         self._arm_lease_timer()

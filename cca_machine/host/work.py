@@ -128,7 +128,7 @@ class Site:
 
 
 class Work:
-    """One command under way since `now_ns`; `answers` is the number of the message that brought it."""
+    """One command under way since `now_ns`; `answers` is the number of the order that it is, 0 for a parcel."""
 
     def __init__(self, site: Site, now_ns: int, answers: int, faults: frozenset[str] = frozenset()) -> None:
         self.site = site
@@ -159,9 +159,9 @@ class Work:
         """Put something on the agenda at the instant that the work has come to."""
         self.agenda.append((self.at_ns, what))
 
-    def say(self, outcome: Outcome) -> None:
-        """Answer the control plane."""
-        self.later(Say(CONTROL, outcome, self.answers))
+    def say(self, outcome: Outcome, *, asked: bool = True) -> None:
+        """Answer the control plane, or tell it something besides the answer to what it asked."""
+        self.later(Say(CONTROL, outcome, self.answers if asked else 0))
 
     def send(self, peer: str, parcel: Parcel) -> None:
         """Send a parcel to another machine."""

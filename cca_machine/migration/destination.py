@@ -119,7 +119,7 @@ class Destination(Side):
         elif effect in (DestinationEffect.CLEAR, DestinationEffect.FORGET):
             if effect is DestinationEffect.CLEAR and hosted is not None:
                 remove(self.work, hosted, "migration")
-            self.close(session, session.state, why)
+            self.close(session, session.state, why, asked=given is not DestinationInput.STOP)
 
     def _receive_hello(self, session: Session, payload: bytes) -> None:
         if payload == session.peer_hello:

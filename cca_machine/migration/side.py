@@ -65,13 +65,13 @@ class Side:
             SessionStep(session.session, session.realm, session.incarnation, session.role, state, session.sent_bytes)
         )
 
-    def close(self, session: Session, how: str, why: str = "") -> None:
+    def close(self, session: Session, how: str, why: str = "", *, asked: bool = True) -> None:
         """Forget secrets, record the end and tell the control plane."""
         session.key = b""
         session.early = {}
         session.why = why
         self.step(session, session.state)
-        self.work.say(SessionClosed(session.session, how, why))
+        self.work.say(SessionClosed(session.session, how, why), asked=asked)
 
     def hosted(self, session: Session) -> HostedRealm | None:
         """The Realm of the session, if it is here."""

@@ -96,7 +96,7 @@ class Source(Side):
             if effect is SourceEffect.RUN_AGAIN and hosted is not None:
                 self.work.happen(hosted, HostedEvent.EXPORT_RESUMED, "migration-resumed")
             how = "resumed" if effect in (SourceEffect.RUN_ON, SourceEffect.RUN_AGAIN) else session.state
-            self.close(session, how, why)
+            self.close(session, how, why, asked=given is not SourceInput.STOP)
         elif effect is SourceEffect.DESTROY:
             if hosted is not None:
                 remove(self.work, hosted, "migration")

@@ -24,9 +24,7 @@ ENVIRONMENT, PARCEL, ORDER = 0, 1, 2
 NONCE = "bm9uY2UgZm9yIGEgdGVzdA=="
 
 
-def firmware_image(
-    component: str, version: str, key: SigningKey = VENDOR, head: bytes = b"", **fields: Any
-) -> bytes:
+def firmware_image(component: str, version: str, key: SigningKey = VENDOR, head: bytes = b"", **fields: Any) -> bytes:
     """A signed image; `head` is what its payload begins with."""
     fields = {"security_version": 1, "data_format": 1, **fields}
     payload = head + f"{component} {version} ".encode() * 4096

@@ -11,6 +11,7 @@ from attestation.verify import verify
 from cca_machine import commands as c
 from cca_machine.abi.rmi import Rmi
 from cca_machine.abi.smc import NOT_SUPPORTED
+from cca_machine.machine import Machine
 from cca_machine.monitor.platform_token import platform_identity
 
 MS, S = 1_000_000, 1_000_000_000
@@ -95,6 +96,17 @@ def test_a_lease_that_ends_in_a_freeze_keeps_the_realm_still_after_it(world: Any
     assert [status.state for status in heartbeat.realms] == ["serving"]
 
 
+def test_leases_end_after_a_freeze_as_they_did_before(world: Any) -> None:
+    world.serve(lease_ns=20 * S)
+    world.order("m", c.Inject(K.FREEZE))
+    world.order("m", c.Heal(K.FREEZE), world.now_ns + 60 * S)
+    world.run(70 * S)
+    renewed_ns = world.now_ns
+    world.do("m", c.RenewLeases((("r", 1),), renewed_ns + 9 * S))
+    world.run(20 * S)
+    assert world.told(c.RealmStill)[-1][0] == renewed_ns + 9 * S
+
+
 def test_a_launch_that_comes_up_after_its_lease_never_runs(world: Any, kit: Any) -> None:
     world.order("m", c.Launch(kit.realm_spec(), kit.NONCE, world.now_ns + 10 * MS))
     world.run(2 * S)
@@ -171,3 +183,13 @@ def test_power_lost_while_frozen_is_lost_all_the_same(world: Any) -> None:
     world.run(1000 * S)
     assert [at for at, _ in world.told(c.MachineBooted)][1:] == [frozen_until]
     assert all(until is not None for *_, until in world.lives())
+
+
+def test_power_lost_during_a_boot_begins_it_anew(kit: Any) -> None:
+    world = kit.World()
+    machine = world.machines["m"] = Machine(kit.machine_spec("m"))
+    machine.submit(c.Inject(K.POWER_LOSS), 10 * MS, 0, "chaos", 1)
+    machine.submit(c.Heal(K.POWER_LOSS), 20 * MS, 0, "chaos", 2)
+    booted = [traced.at_ns for traced in machine.run_until(600 * S).records if isinstance(traced.what, c.MachineBooted)]
+    assert len(booted) == 1
+    assert booted[0] > machine.spec.timing["boot.post"]

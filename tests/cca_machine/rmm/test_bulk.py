@@ -10,6 +10,7 @@ from cca_machine.abi.rmi import Rmi
 
 BLOCK = 1 << 21
 POOL = DRAM.base + 16 * BLOCK
+IMAGE = DRAM.base + 8 * BLOCK
 STRIDES = st.sampled_from([0, PAGE, 2 * PAGE, -PAGE & 0xFFFF_FFFF_FFFF_FFFF, BLOCK, 8])
 
 
@@ -23,6 +24,8 @@ def prepared(spoiled: list[int]) -> tuple[Door, int]:
     for index in spoiled:
         door.call(Rmi.GRANULE_UNDELEGATE, POOL + index * PAGE)
     door.ok(Rmi.DATA_CREATE_UNKNOWN, rd, door.delegated(), 40 * PAGE)
+    door.write(IMAGE, b"image" * 4000)
+    door.take_away(IMAGE + 60 * PAGE)
     return door, rd
 
 
@@ -52,6 +55,7 @@ def runs(draw: st.DrawFn) -> tuple[Rmi, list[str | int], list[int], int]:
                 Rmi.DATA_DESTROY,
                 Rmi.RTT_CREATE,
                 Rmi.RTT_READ_ENTRY,
+                Rmi.DATA_CREATE,
             ]
         )
     )
@@ -62,6 +66,10 @@ def runs(draw: st.DrawFn) -> tuple[Rmi, list[str | int], list[int], int]:
         Rmi.DATA_DESTROY: (["rd", ipa], [0, PAGE]),
         Rmi.RTT_CREATE: (["rd", pa, draw(st.sampled_from([BLOCK * 2, BLOCK * 500, ipa])), 3], [0, PAGE, BLOCK, 0]),
         Rmi.RTT_READ_ENTRY: (["rd", ipa, 3], [0, PAGE, 0]),
+        Rmi.DATA_CREATE: (
+            ["rd", pa, ipa, draw(st.sampled_from([IMAGE, IMAGE + 8, POOL])), draw(st.integers(0, 2))],
+            [0, PAGE, PAGE, PAGE, 0],
+        ),
     }
     args, stride = shapes[fid]
     if not natural:

@@ -19,6 +19,7 @@ from cca_machine.hardware.gpt import Gpi, GranuleProtectionFault, World
 from cca_machine.rmm.quirks import TF_RMM
 from cca_machine.rmm.record import RecordedDoor
 from cca_machine.rmm.replay import replay
+from cca_machine.rmm.replay_ports import FixedLengthTokens
 
 HALF = 1 << 39
 
@@ -100,6 +101,20 @@ def test_a_recorded_life_replays_without_a_disagreement(quirks) -> None:
     assert report.agrees
     assert report.commands["REC_ENTER"].calls == 8
     assert report.commands["END"].calls == 1
+
+
+def test_an_image_with_longer_tokens_replays_too() -> None:
+    records: list[dict] = []
+    door = Door()
+    recorded = RecordedDoor(door.rmm, records.append)
+    plain, door.rmm = door.rmm, recorded
+    recorded.state = plain.state
+    _, (rec,) = door.running_realm()
+    plain.core.tokens = FixedLengthTokens((3000, 3100))
+    door.rsi(rec, Rsi.ATTESTATION_TOKEN_INIT)
+    assert door.rsi(rec, Rsi.ATTESTATION_TOKEN_CONTINUE, PAGE, 0, 4096)[:2] == [0, 3000]
+    recorded.close()
+    assert replay(json.loads(json.dumps(records))).agrees
 
 
 def test_a_changed_answer_in_a_recording_is_found() -> None:
