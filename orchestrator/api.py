@@ -281,6 +281,11 @@ class Run:
         return result
 
     @property
+    def headline(self) -> str:
+        """What a run says first and last: its seed, and the command that repeats it."""
+        return headline(self.seed, self.repeat)
+
+    @property
     def repeat(self) -> str:
         """The command that repeats this run."""
         if self._repeat:
@@ -350,22 +355,25 @@ Watching = Callable[..., AbstractContextManager[Watch]]
 def execute(loaded: Loaded[Cluster], options: RunOptions, watching: Watching, *, quiet: bool = False) -> RunResult:
     """Run a cluster to its end, with progress; an interrupt ends the run early and cleanly."""
     with Run(_good(loaded), loaded.source.text, options) as run:
-        _say(f"seed {run.seed} · repeat: {run.repeat}", quiet)
+        _say(run.headline, quiet)
         interrupted = False
         try:
             with watching(run.until_ns, quiet=quiet) as watch:
                 run.run_until(run.until_ns, watch)
         except KeyboardInterrupt:
             interrupted = True
-        result = run.finish(interrupted=interrupted)
-        _say(f"seed {run.seed} · repeat: {run.repeat}", quiet)
-        return result
+        return run.finish(interrupted=interrupted)
 
 
 def _good(loaded: Loaded[Cluster]) -> Cluster:
     if loaded.value is None:
         raise UserMistake(f"{loaded.source.name} cannot be run\n{loaded.render()}")
     return loaded.value
+
+
+def headline(seed: int, repeat: str) -> str:
+    """The seed of a run and the command that repeats it, as one line."""
+    return f"seed {seed} · repeat: {repeat}"
 
 
 def _both(pace: Callable[[int], None], watch: Watch, status: Callable[[], str]) -> Callable[[int], None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator import attest_cli
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.rmm_cli import rmm
 
@@ -32,9 +33,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 chaos = typer.Typer(help="Fault-injection experiments.", no_args_is_help=True)
-token = typer.Typer(help="CCA attestation tokens, from here or from real hardware.", no_args_is_help=True)
 app.add_typer(chaos, name="chaos")
-app.add_typer(token, name="token")
+app.add_typer(attest_cli.token, name="token")
+app.add_typer(attest_cli.corim, name="corim")
+app.add_typer(attest_cli.ear, name="ear")
+app.add_typer(attest_cli.kbs, name="kbs")
 app.add_typer(rmm, name="rmm")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
@@ -85,7 +88,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Bring a fleet up from a cluster file, run it to the end, and judge it."""
-    from orchestrator.api import RunOptions, execute
+    from orchestrator.api import RunOptions, execute, headline
     from orchestrator.progress import watching
     from orchestrator.report.table import show_run
 
@@ -108,6 +111,7 @@ def run(
         _print_json(result.as_json())
     else:
         show_run(result)
+    typer.echo(headline(result.seed, result.repeat), err=True)
     raise typer.Exit(result.exit_code)
 
 
@@ -234,39 +238,6 @@ def inspect(
     else:
         manifest = look.manifest(run_dir)
         _print_json(manifest, indent=None if as_json else 2)
-
-
-# -- tokens -----------------------------------------------------------------------------------------------------------
-
-TokenFile = Annotated[Path, typer.Argument(help="Token file: CBOR, or hex or base64 text.", metavar="TOKEN")]
-KeyFile = Annotated[Path, typer.Option("--key", help="Platform key: PEM, JWK, JWK set or ccatoken store.")]
-Nonce = Annotated[str | None, typer.Option("--nonce", help="Challenge that the token must answer, in hex.")]
-
-
-@token.command("decode")
-def token_decode(file: TokenFile, as_json: AsJson = False) -> None:
-    """Take a token apart without judging it."""
-    from orchestrator import tokens
-
-    answer = tokens.decode(_bytes(file))
-    if as_json:
-        _print_json(answer.as_json())
-    else:
-        typer.echo(answer.text(), err=not answer.good)
-    raise typer.Exit(ExitCode.GOOD if answer.good else ExitCode.NO)
-
-
-@token.command("verify")
-def token_verify(file: TokenFile, key: KeyFile, nonce: Nonce = None, as_json: AsJson = False) -> None:
-    """Verify a token: signatures, binding of realm to platform, freshness."""
-    from orchestrator import tokens
-
-    answer = tokens.verify(_bytes(file), tokens.read_keys(_bytes(key), str(key)), tokens.read_nonce(nonce))
-    if as_json:
-        _print_json(answer.as_json())
-    else:
-        typer.echo(answer.text(), err=not answer.good)
-    raise typer.Exit(ExitCode.GOOD if answer.good else ExitCode.NO)
 
 
 # -- the environment --------------------------------------------------------------------------------------------------

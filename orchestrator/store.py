@@ -180,6 +180,8 @@ class RealmView(Struct):
     """Instant of the last verdict that passed (virtual ns)."""
     attestations: int = 0
     stop_wanted: str = ""
+    deleted: bool = False
+    """An operator deleted it: it is stopped, counts nowhere, and its name is not used again."""
     session: str = ""
     restarts: int = 0
     failure: str = ""
@@ -253,6 +255,7 @@ class Store:
         self.sessions: dict[str, SessionView] = {}
         """Open sessions only; what ended is in the trace."""
         self.migrations_wanted: list[MigrationRequest] = []
+        self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
         self.attestations_wanted: list[str] = []
         self.losses: list[Loss] = []
@@ -318,6 +321,12 @@ class Store:
     def request_migration(self, realm: str, to: str, why: str) -> None:
         """Have a Realm moved to machine `to` (empty: the scheduler chooses); the answer is a record."""
         self.migrations_wanted.append(MigrationRequest(realm, to, why, self.now_ns))
+        self.requested = True
+
+    def request_launch(self, realm: str, kind: str) -> None:
+        """Have a Realm of a kind of the cluster file run that the file did not ask for; its name must be new."""
+        self.realms[realm] = RealmView(realm, kind, start_at_ns=self.now_ns)
+        self.launches_wanted.append(realm)
         self.requested = True
 
     def lose(self, realm: RealmView, why: str) -> None:

@@ -2,7 +2,8 @@
 
 An endpoint with a rack is a machine; any other endpoint is a service of the control plane. The shape of a link follows
 from where its ends stand; a single link can be given its own. A `Rule` is a verdict on messages of some sources to
-some targets, sent in [from_ns, until_ns): of all rules in force, the first that has an opinion decides.
+some targets, sent in [from_ns, until_ns). Rules in force together add up, whatever their order: what one loses is lost,
+and of several delays the longest counts. So a partition is a partition, also on a link that was slow before.
 
 Everything is a function of the message, the rules, and what left the same source before it: never of call order among
 sources. Draws are keyed by (seed, source, target, number).
@@ -125,7 +126,7 @@ class Links:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Rules that may still speak, in the order in which they are asked."""
+        """Rules that may still speak, in the order in which they were imposed."""
         return tuple(self._rules)
 
     def impose(self, rule: Rule, now_ns: int) -> None:
@@ -157,7 +158,8 @@ class Links:
         return self._left_ns(message, shape) + latency_ns
 
     def _opinion_ns(self, message: Message) -> int | None:
-        """Extra delay by the first rule that has an opinion; None: lost; 0: no rule has one."""
+        """Extra delay by the rules in force, the worst of them; None: lost."""
+        delay_ns = 0
         for rule in self._rules:
             if not _covers(rule, message):
                 continue
@@ -165,10 +167,10 @@ class Links:
             if isinstance(verdict, Drop):
                 return None
             if isinstance(verdict, Delay):
-                return verdict.delay_ns
-            if self._draw_below(PPM, "loss", message) < verdict.ppm:
+                delay_ns = max(delay_ns, verdict.delay_ns)
+            elif self._draw_below(PPM, "loss", message) < verdict.ppm:
                 return None
-        return 0
+        return delay_ns
 
     def _left_ns(self, message: Message, shape: LinkShape) -> int:
         """Instant at which the last bit leaves the source: its port sends one message at a time.

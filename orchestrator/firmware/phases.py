@@ -121,6 +121,10 @@ class Stage(StrEnum):
     """A wave is under way."""
     BAKING = "baking"
     """Every machine of the wave is settled; its time to prove itself runs."""
+    PAUSED = "paused"
+    """An operator stopped it for a while: what is under way comes to its end, nothing further is started."""
+    ABORTING = "aborting"
+    """An operator gave it up: it ends when what is under way has come to its end."""
     HELD = "held"
     """Too many machines failed; nothing further is started."""
     WAITING = "waiting"
@@ -140,6 +144,9 @@ class Cue(StrEnum):
     RETURNED = "returned"
     SUPERSEDED = "superseded"
     """A later rollout begins; its release is for the lost machines too."""
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
 
 
 class Act(StrEnum):
@@ -150,6 +157,10 @@ class Act(StrEnum):
     BAKE = "bake"
     HOLD = "hold"
     AWAIT = "await_lost"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+    CALL_OFF = "call_off"
     FINISH = "finish"
 
 
@@ -165,6 +176,17 @@ ROLLOUT_TABLE: Final[dict[tuple[Stage, Cue], tuple[Stage, Act]]] = {
     (S.WAITING, C.RETURNED): (S.RUNNING, A.TAKE_WAVE),
     (S.WAITING, C.COMPLETE): (S.FINISHED, A.FINISH),
     (S.WAITING, C.SUPERSEDED): (S.FINISHED, A.FINISH),
+    # a paused rollout settles and bakes its wave anew when it is resumed
+    (S.RUNNING, C.PAUSE): (S.PAUSED, A.PAUSE),
+    (S.BAKING, C.PAUSE): (S.PAUSED, A.PAUSE),
+    (S.WAITING, C.PAUSE): (S.PAUSED, A.PAUSE),
+    (S.PAUSED, C.RESUME): (S.RUNNING, A.RESUME),
+    (S.RUNNING, C.ABORT): (S.ABORTING, A.ABORT),
+    (S.BAKING, C.ABORT): (S.ABORTING, A.ABORT),
+    (S.WAITING, C.ABORT): (S.ABORTING, A.ABORT),
+    (S.PAUSED, C.ABORT): (S.ABORTING, A.ABORT),
+    (S.ABORTING, C.SETTLED): (S.FINISHED, A.FINISH),
+    (S.AWAITED, C.ABORT): (S.FINISHED, A.CALL_OFF),
 }
 
 SETTLED: Final = frozenset({Stage.HELD, Stage.FINISHED})

@@ -57,6 +57,29 @@ class RolloutHeld(Struct, frozen=True, tag="rollout.held"):
     not_started: int
 
 
+class RolloutPaused(Struct, frozen=True, tag="rollout.paused"):
+    """An operator paused it in this wave: what is under way comes to its end, nothing further is started."""
+
+    rollout: str
+    wave: int
+    under_way: int
+
+
+class RolloutResumed(Struct, frozen=True, tag="rollout.resumed"):
+    """An operator let it go on: its wave is baked anew."""
+
+    rollout: str
+    wave: int
+
+
+class RolloutAborted(Struct, frozen=True, tag="rollout.aborted"):
+    """An operator gave it up in this wave (0: before it began); it ends when what is under way has come to its end."""
+
+    rollout: str
+    wave: int
+    under_way: int
+
+
 class RolloutWaiting(Struct, frozen=True, tag="rollout.waiting"):
     """All waves are through but these machines were lost on the way; they are taken when they are back."""
 
@@ -75,5 +98,14 @@ class RolloutFinished(Struct, frozen=True, tag="rollout.finished"):
 
 
 RolloutRecord = (
-    RolloutStarted | WaveStarted | RolloutMachine | WaveFinished | RolloutHeld | RolloutWaiting | RolloutFinished
+    RolloutStarted
+    | WaveStarted
+    | RolloutMachine
+    | WaveFinished
+    | RolloutHeld
+    | RolloutPaused
+    | RolloutResumed
+    | RolloutAborted
+    | RolloutWaiting
+    | RolloutFinished
 )

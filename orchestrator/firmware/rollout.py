@@ -16,8 +16,11 @@ from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
 from orchestrator.firmware.phases import COUNTED, ROLLOUT_TABLE, SETTLED, UNDER_WAY, Cue, Input, Phase, Stage
 from orchestrator.firmware.records import (
+    RolloutAborted,
     RolloutFinished,
     RolloutHeld,
+    RolloutPaused,
+    RolloutResumed,
     RolloutStarted,
     RolloutWaiting,
     WaveFinished,
@@ -28,6 +31,8 @@ from orchestrator.firmware.waves import rollout_order, wave_size
 from orchestrator.store import MachineState, Store
 
 ACTIVE = frozenset({Stage.RUNNING, Stage.BAKING})
+IN_THE_WAY = ACTIVE | {Stage.PAUSED, Stage.ABORTING}
+"""Stages in which machines of a wave may be under way: no other rollout begins."""
 
 
 class RolloutState(Struct):
@@ -68,6 +73,11 @@ class Rollout:
             self.state.booted.append(update.machine)
         elif update.phase in UNDER_WAY:
             self._updater.answer(update, delivery.message.body)
+
+    @property
+    def under_way(self) -> int:
+        """Machines of the wave that it waits for."""
+        return sum(self.state.updates[machine].phase in UNDER_WAY for machine in self.state.members)
 
     def cue(self, cue: Cue, store: Store, decision: Decision) -> None:
         """Take one row of the table and act on it."""
@@ -141,9 +151,8 @@ class Rollout:
         state = self.state
         if state.stage in ACTIVE and len(state.failures) > self.event.max_failures:
             return Cue.TOO_MANY
-        if state.stage is Stage.RUNNING:
-            busy = any(state.updates[machine].phase in UNDER_WAY for machine in state.members)
-            return None if busy else Cue.SETTLED
+        if state.stage in (Stage.RUNNING, Stage.ABORTING):
+            return None if self.under_way else Cue.SETTLED
         if state.stage is Stage.BAKING and store.now_ns >= state.bake_until_ns:
             return self._after_bake()
         if state.stage is Stage.WAITING:
@@ -191,7 +200,8 @@ class Rollout:
         if planned:
             state.remaining = left
         state.returned = []
-        decision.records.append(WaveStarted(self.goal.rollout, state.wave, tuple(state.members), not planned))
+        if state.members:
+            decision.records.append(WaveStarted(self.goal.rollout, state.wave, tuple(state.members), not planned))
         for machine in state.members:
             state.updates[machine].wave = state.wave
             self._move(state.updates[machine], Input.TAKEN, "", store, decision)
@@ -220,6 +230,23 @@ class Rollout:
             RolloutHeld(self.goal.rollout, state.wave, len(state.failures), self.event.max_failures, why, waiting)
         )
 
+    def pause(self, store: Store, decision: Decision) -> None:
+        """Say that an operator paused it."""
+        decision.records.append(RolloutPaused(self.goal.rollout, self.state.wave, self.under_way))
+
+    def resume(self, store: Store, decision: Decision) -> None:
+        """Say that it goes on."""
+        decision.records.append(RolloutResumed(self.goal.rollout, self.state.wave))
+
+    def abort(self, store: Store, decision: Decision) -> None:
+        """Say that an operator gave it up."""
+        decision.records.append(RolloutAborted(self.goal.rollout, self.state.wave, self.under_way))
+
+    def call_off(self, store: Store, decision: Decision) -> None:
+        """End it before it began."""
+        self.abort(store, decision)
+        self.finish(store, decision)
+
     def await_lost(self, store: Store, decision: Decision) -> None:
         """All waves are through; wait for the machines that were lost."""
         self._finish_wave(decision)
@@ -244,19 +271,33 @@ class Rollout:
 
 
 class Rollouts:
-    """The firmware controller: all rollouts of the cluster file, in order of their instants.
+    """The firmware controller: all rollouts of the cluster file in order of their instants, then those of operators.
 
     `image` gives the signed image of (release, component). A rollout that is due waits while another has a wave under
-    way; one that is held, finished or waiting for lost machines stands in nobody's way.
+    way or is paused; one that is held, finished or waiting for lost machines stands in nobody's way.
     """
 
     name = "firmware"
 
     def __init__(self, events: Sequence[RolloutEvent], store: Store, image: Callable[[str, str], bytes]) -> None:
-        ordered = sorted(events, key=lambda event: event.at)
-        self.rollouts = [
-            Rollout(event, _goal(f"rollout-{number}", event, store, image)) for number, event in enumerate(ordered, 1)
-        ]
+        self._image = image
+        self._cued: list[tuple[Rollout, Cue]] = []
+        self.rollouts: list[Rollout] = []
+        for event in sorted(events, key=lambda event: event.at):
+            self.add(event, store)
+
+    def add(self, event: RolloutEvent, store: Store) -> Rollout:
+        """Take one more rollout on; it begins at its instant, at the present boundary if that is over."""
+        rollout = Rollout(event, _goal(f"rollout-{len(self.rollouts) + 1}", event, store, self._image))
+        self.rollouts.append(rollout)
+        return rollout
+
+    def request(self, rollout: Rollout, cue: Cue) -> bool:
+        """Have an operator's cue taken at the next look; False when the rollout's stage has no row for it."""
+        if (rollout.state.stage, cue) not in ROLLOUT_TABLE:
+            return False
+        self._cued.append((rollout, cue))
+        return True
 
     def fold(self, store: Store, delivery: Delivery) -> None:
         """Hand what arrived to the rollouts."""
@@ -267,6 +308,10 @@ class Rollouts:
     def decide(self, store: Store, now_ns: int) -> Decision:
         """Begin what is due, advance what is under way."""
         decision = Decision()
+        cued, self._cued = self._cued, []
+        for rollout, cue in cued:
+            if (rollout.state.stage, cue) in ROLLOUT_TABLE:  # two cues of one boundary may exclude each other
+                rollout.cue(cue, store, decision)
         for rollout in self.rollouts:
             if rollout.state.stage is Stage.AWAITED:
                 self._begin(rollout, store, now_ns, decision)
@@ -277,7 +322,7 @@ class Rollouts:
     def _begin(self, rollout: Rollout, store: Store, now_ns: int, decision: Decision) -> None:
         if now_ns < rollout.event.at:
             decision.due(rollout.event.at)
-        elif not any(other.state.stage in ACTIVE for other in self.rollouts):
+        elif not any(other.state.stage in IN_THE_WAY for other in self.rollouts):
             for other in self.rollouts:
                 if other.state.stage is Stage.WAITING:
                     other.cue(Cue.SUPERSEDED, store, decision)

@@ -109,9 +109,9 @@ def _choose(store: Store, realm: RealmView, source: MachineView) -> Admitted | D
     choice = Round(store).choose(wish)
     counts: dict[str, int] = {}
     for machine in store.machines.values() if not choice.machine else ():
-        why = barred.get(machine.name) or refusal(store, machine, wish)
-        if why is not None:
-            counts[why[0]] = counts.get(why[0], 0) + 1
+        reason = barred.get(machine.name) or refusal(store, machine, wish)
+        if reason is not None:
+            counts[reason[0]] = counts.get(reason[0], 0) + 1
     store.bind(realm, source.name)
     if choice.machine:
         return Admitted(choice.machine)

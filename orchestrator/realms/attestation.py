@@ -12,7 +12,8 @@ import hmac
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, field
 
 from attestation.appraise import Appraisal, appraise_claims
 from attestation.claims import RealmClaims
@@ -249,11 +250,28 @@ class Verifier:
         self._broker.state.sessions.pop(session, None)
 
 
+class _Primary(Struct):
+    token: list[int]
+
+
+class _Evidence(Struct):
+    primary_evidence: _Primary
+
+
+class _Body(Struct):
+    """As much of a key-broker attestation body as names the token; the broker judges the whole of it."""
+
+    evidence: _Evidence = field(name="tee-evidence")
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
 def _token_of(evidence: bytes) -> bytes:
     """The CCA token in a key-broker attestation body; empty when there is none to be read."""
     try:
-        return messages.Attestation(evidence).token
-    except Refused:
+        return bytes(_BODY.decode(evidence).evidence.primary_evidence.token)
+    except (msgspec.MsgspecError, ValueError):
         return b""
 
 

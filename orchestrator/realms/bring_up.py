@@ -119,9 +119,7 @@ class BringUp:
         if self._wanted:
             decision.due(self._look_ns)
 
-    def _place_one(
-        self, store: Store, realm: RealmView, placing: Round, hopeless: dict[Wish, Explanation]
-    ) -> None:
+    def _place_one(self, store: Store, realm: RealmView, placing: Round, hopeless: dict[Wish, Explanation]) -> None:
         wish = Wish(realm.kind, tuple(sorted(realm.excluded)))
         if realm.excluded and realm.since_ns + store.cluster.control.order_timeout <= store.now_ns:
             wish = Wish(realm.kind)  # nowhere else after all this time: where it failed is worth another try

@@ -102,6 +102,9 @@ class RealmController:
         while self._starts and self._starts[0][0] <= now_ns:
             _, name = heapq.heappop(self._starts)
             bring_up.take(store, store.realms[name], Step.DUE, "start")
+        launches, store.launches_wanted = store.launches_wanted, []
+        for name in launches:
+            bring_up.take(store, store.realms[name], Step.DUE, "operator")
         self._recovery.take_losses(store)
         bring_up.take_verdicts(store, decision)
         self._take_stops(store)

@@ -118,10 +118,17 @@ def test_a_rule_speaks_about_one_direction_only() -> None:
     assert links.arrival_ns(message("m0", "m2")) is not None
 
 
-def test_the_first_opinion_wins() -> None:
+def test_a_partition_cuts_a_link_that_was_slow_before() -> None:
     links = Links(SEED, STILL)
     links.impose(rule(Delay(3 * MS)), 0)
     links.impose(rule(Drop()), 0)
+    assert arrival(links, 0) is None
+
+
+def test_of_several_delays_the_longest_counts() -> None:
+    links = Links(SEED, STILL)
+    links.impose(rule(Delay(3 * MS)), 0)
+    links.impose(rule(Delay(2 * MS)), 0)
     assert arrival(links, 0) == 3 * MS + 50 * US
 
 

@@ -103,6 +103,17 @@ def test_a_copy_that_its_host_no_longer_lists_is_wanted_again(world: Any) -> Non
     assert small.store.realms["web-001"].state is RealmState.SERVING
 
 
+def test_a_copy_that_is_paused_for_a_session_nobody_knows_is_replaced(world: Any) -> None:
+    small = world().run(5)
+    copy = small.fleet["r1-std-01"].copies["web-001"]
+    small.fleet["r1-std-01"].end(copy, 5 * S)
+    copy.state = "leaving"
+    small.run(10)
+    realm = small.store.realms["web-001"]
+    assert (realm.state, realm.incarnation) == (RealmState.SERVING, 2)
+    assert small.doubles() == []
+
+
 def test_a_machine_that_reboots_while_it_builds_is_told_to_build_the_same_copy_again(world: Any) -> None:
     small = world()
     small.power_loss("r1-std-01", 0.1001, 0.05)
