@@ -171,6 +171,8 @@ class ExitReason(IntEnum):
     RIPAS_CHANGE = 4
     HOST_CALL = 5
     SERROR = 6
+    S2AP_CHANGE = 7
+    """RMI 2.0 only."""
 
 
 DATA_FLAG_MEASURE = 1

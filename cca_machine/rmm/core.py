@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from cca_machine.abi.guest import GuestPort
+from cca_machine.abi.rmi import RecExit
 from cca_machine.abi.rmm_el3 import El3Services
 from cca_machine.hardware.state import HardwareState
 from cca_machine.rmm.features import RmmFeatures
@@ -52,7 +54,14 @@ class Core:
         self.quirks = quirks
         self.tokens = tokens
         self.tally = Tally()
+        self.services: dict[int, tuple[str, Callable[..., Any]]] = {}
+        """Realm services of a later RSI, and those that it answers otherwise than RSI 1.0."""
+        self.exit_type: type[RecExit] = RecExit
 
     def walk(self, realm: Realm, ipa: int, level: int) -> Walk:
         """Walk the Realm's tables towards `level` (DEN0137 1.0-rel0, RttWalk)."""
         return walk(self.state.tables, realm.rtt_base, realm.rtt_level_start, ipa, level)
+
+    def walk_tree(self, realm: Realm, tree: int, ipa: int, level: int) -> Walk:
+        """The same in tree `tree`: 0 is the primary one, others belong to planes (RMI 2.0)."""
+        return walk(self.state.tables, realm.root_of(tree), realm.rtt_level_start, ipa, level)

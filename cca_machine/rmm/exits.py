@@ -94,8 +94,10 @@ def service_call(running: RunningRec) -> bool:
     """The Realm executed SMC with its arguments in x0..; True when it carries on."""
     outcome = call(running)
     if outcome.abort_level is not None:
-        emulated_stage2_abort(running, outcome.abort_level, running.state.gprs[1])
+        emulated_stage2_abort(running, outcome.abort_level, running.state.gprs[outcome.buffer])
         return False
+    if outcome.moved:
+        return True
     running.state.pc += 4
     if outcome.registers:
         running.state.gprs[: len(outcome.registers)] = outcome.registers

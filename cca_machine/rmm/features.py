@@ -6,6 +6,9 @@ import msgspec
 
 from cca_machine.abi.rmi import MAX_REC_AUX_GRANULES, VERSION_1_0
 from cca_machine.abi.rsi import VERSION_1_0 as RSI_VERSION_1_0
+from cca_machine.rmm.features_2_0 import LaterFeatures
+
+EDITION_1_0, EDITION_2_0 = "1.0", "2.0"
 
 MIN_IPA_WIDTH = 32
 """Smallest IPA width a Host may ask for (TF-RMM runtime/rmi/realm.c; the text names no minimum)."""
@@ -47,6 +50,10 @@ class RmmFeatures(msgspec.Struct, frozen=True, kw_only=True):
     gic: GicFeatures = GicFeatures()
     rmi_versions: tuple[int, ...] = (VERSION_1_0,)
     rsi_versions: tuple[int, ...] = (RSI_VERSION_1_0,)
+    edition: str = EDITION_1_0
+    """The RMI that is spoken: it chooses the front end."""
+    later: LaterFeatures = LaterFeatures()
+    """What only RMI 2.0 reports."""
 
     @property
     def register_0(self) -> int:

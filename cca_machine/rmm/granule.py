@@ -18,6 +18,7 @@ class GranuleState(IntEnum):
     REC_AUX = 4
     DATA = 5
     RTT = 6
+    PARTIAL = 11
 
 
 TRANSITIONS: dict[tuple[GranuleState, GranuleState], str] = {
@@ -33,6 +34,10 @@ TRANSITIONS: dict[tuple[GranuleState, GranuleState], str] = {
     (GranuleState.REC_AUX, GranuleState.DELEGATED): "RMI_REC_DESTROY",
     (GranuleState.DELEGATED, GranuleState.DATA): "RMI_DATA_CREATE, RMI_DATA_CREATE_UNKNOWN",
     (GranuleState.DATA, GranuleState.DELEGATED): "RMI_DATA_DESTROY",
+    (GranuleState.DELEGATED, GranuleState.PARTIAL): "RMI_REC_CREATE (2.0)",
+    (GranuleState.PARTIAL, GranuleState.REC): "RMI_OP_CONTINUE of RMI_REC_CREATE (2.0)",
+    (GranuleState.REC, GranuleState.PARTIAL): "RMI_REC_DESTROY (2.0)",
+    (GranuleState.PARTIAL, GranuleState.DELEGATED): "RMI_OP_CONTINUE (2.0)",
 }
 """Every legal transition and the commands that make it (DEN0137 1.0-rel0, section A2.2.3)."""
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from cca_machine.abi.rmi import HashAlgorithm
+from cca_machine.abi.rmi2 import SHA_384
 from cca_machine.abi.rsi import MEASUREMENT_BYTES
 
 RIM = 0
@@ -18,9 +19,10 @@ ZERO_MEASUREMENT = bytes(MEASUREMENT_BYTES)
 _HASHES: dict[int, Callable[[bytes], _Digest]] = {
     HashAlgorithm.SHA_256: hashlib.sha256,
     HashAlgorithm.SHA_512: hashlib.sha512,
+    SHA_384: hashlib.sha384,
 }
-_NAMES = {HashAlgorithm.SHA_256: "sha-256", HashAlgorithm.SHA_512: "sha-512"}
-_SIZES = {HashAlgorithm.SHA_256: 32, HashAlgorithm.SHA_512: 64}
+_NAMES: dict[int, str] = {HashAlgorithm.SHA_256: "sha-256", HashAlgorithm.SHA_512: "sha-512", SHA_384: "sha-384"}
+_SIZES: dict[int, int] = {HashAlgorithm.SHA_256: 32, HashAlgorithm.SHA_512: 64, SHA_384: 48}
 
 _DATA = struct.Struct("<QQ64sQQ64s96x")
 _REC = struct.Struct("<QQ64s64s112x")
@@ -52,13 +54,13 @@ class MeasuredParams(Protocol):
 
 
 def digest_size(algorithm: int) -> int:
-    """Bytes of a digest: 32 or 64."""
-    return _SIZES[HashAlgorithm(algorithm)]
+    """Bytes of a digest: 32, 48 or 64."""
+    return _SIZES[algorithm]
 
 
 def algorithm_name(algorithm: int) -> str:
-    """Name as in token claims: "sha-256" or "sha-512"."""
-    return _NAMES[HashAlgorithm(algorithm)]
+    """Name as in token claims: "sha-256", "sha-384" or "sha-512"."""
+    return _NAMES[algorithm]
 
 
 def padded_hash(algorithm: int, message: bytes) -> bytes:
@@ -94,6 +96,14 @@ def extend_data(algorithm: int, rim: bytes, ipa: int, flags: int, page: bytes | 
     return padded_hash(algorithm, _DATA.pack(_DATA_TYPE, DESCRIPTOR_BYTES, rim, ipa, flags, content))
 
 
+@lru_cache(maxsize=4096)
+def extend_data_run(algorithm: int, rim: bytes, ipa: int, flags: int, pages: tuple[bytes, ...], step: int) -> bytes:
+    """RIM after `pages` were created upward from `ipa`; what many Realms have in common is computed once."""
+    for index, page in enumerate(pages):
+        rim = extend_data(algorithm, rim, ipa + index * step, flags, page if flags & 1 else None)
+    return rim
+
+
 def extend_rec(algorithm: int, rim: bytes, flags: int, pc: int, gprs: Sequence[int]) -> bytes:
     """RIM after a runnable REC was created."""
     page = bytearray(4096)
@@ -107,6 +117,14 @@ def extend_rec(algorithm: int, rim: bytes, flags: int, pc: int, gprs: Sequence[i
 def extend_ripas(algorithm: int, rim: bytes, base: int, top: int) -> bytes:
     """RIM after one RTT entry covering `base` to `top` became RAM."""
     return padded_hash(algorithm, _RIPAS.pack(_RIPAS_TYPE, DESCRIPTOR_BYTES, rim, base, top))
+
+
+@lru_cache(maxsize=4096)
+def extend_ripas_run(algorithm: int, rim: bytes, base: int, top: int, step: int) -> bytes:
+    """RIM after every entry of `step` bytes between `base` and `top` became RAM, in ascending order."""
+    for entry in range(base, top, step):
+        rim = extend_ripas(algorithm, rim, entry, entry + step)
+    return rim
 
 
 def extend_rem(algorithm: int, old: bytes, value: bytes, size: int, *, padded: bool) -> bytes:

@@ -12,12 +12,15 @@ from cca_machine.rmm.view import RunningRec
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What follows a service: registers from x0 up, and whether the REC exits.
 
-    With `abort_level` nothing was done: the exit is a data abort at the buffer, and the call is repeated.
+    With `abort_level` nothing was done: the exit is a data abort at the buffer (named by x`buffer`), and the call is
+    repeated. With `moved` another plane runs now, and the PC of the caller waits for its return.
     """
 
     registers: tuple[int, ...] = ()
     leaves: bool = False
     abort_level: int | None = None
+    buffer: int = 1
+    moved: bool = False
 
 
 Service = Callable[[RunningRec], Outcome]

@@ -100,6 +100,7 @@ class RecordedDoor:
         self._guest = RecordingGuest(rmm.guest)
         self._pages: dict[int, bytes] = {}
         self._foreign: dict[int, bool] = {}
+        self._tokens = rmm.core.tokens
         self._count = 0
         rmm.guest = self._guest
         sink(header_of(rmm))
@@ -165,6 +166,9 @@ class RecordedDoor:
         """What a replay must do first for the RMM to read what it reads here."""
         hardware = self._rmm.core.hardware
         items: list[list[Any]] = [["irq", 0]] if hardware.irq_pending(pe) else []
+        if self._rmm.core.tokens is not self._tokens:
+            self._tokens = self._rmm.core.tokens
+            items.append(["tokens", *token_lengths(self._rmm)])
         for value in args:
             pa = value & -GRANULE_BYTES
             gpi = hardware.gpt.gpi(pa)
@@ -252,7 +256,7 @@ def header_of(rmm: Rmm) -> Record:
         "max_rec_aux": features.max_rec_aux,
         "vmid16": features.vmid16,
         "hpmn0": features.hpmn0,
-        "token_len": [_token_length(rmm, algorithm) for algorithm in HashAlgorithm],
+        "token_len": token_lengths(rmm),
         "token_bound": features.token_bound,
         "quirks": rmm.quirks.name,
         "gic": {
@@ -263,6 +267,11 @@ def header_of(rmm: Rmm) -> Record:
             "ich_vtr": features.gic.ich_vtr,
         },
     }
+
+
+def token_lengths(rmm: Rmm) -> list[int]:
+    """Bytes of a CCA token per hash algorithm, as this image makes it."""
+    return [_token_length(rmm, algorithm) for algorithm in HashAlgorithm]
 
 
 def _token_length(rmm: Rmm, algorithm: HashAlgorithm) -> int:

@@ -149,6 +149,8 @@ class TraceReplay:
                 self.hardware.memory.fill(World.NS, number(item[1]), number(item[2]), number(item[3]))
             elif kind == "gpt":
                 set_world(self.hardware, item)
+            elif kind == "tokens":
+                self.tokens.set_lengths([number(length) for length in item[1:]])
             elif kind == "irq":
                 self.hardware.pes[0].irq_pending = number(item[1]) == 0
         except GranuleProtectionFault:

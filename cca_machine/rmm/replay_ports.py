@@ -76,8 +76,12 @@ class FixedLengthTokens:
     """Tokens of the length that the recorded firmware's tokens had, by hash algorithm; their bytes are no evidence."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
-        self._lengths = dict(zip(HashAlgorithm, lengths, strict=False))
         self.made = 0
+        self.set_lengths(lengths)
+
+    def set_lengths(self, lengths: Sequence[int]) -> None:
+        """Another image makes tokens of other lengths from now on."""
+        self._lengths = dict(zip(HashAlgorithm, lengths, strict=False))
 
     def make(self, realm: Realm, operation: AttestationOperation) -> bytes:
         """A stand-in token."""

@@ -8,6 +8,7 @@ from cca_machine.abi.guest import GuestPort
 from cca_machine.abi.rmi import Rmi
 from cca_machine.abi.rmm_el3 import El3Services
 from cca_machine.abi.smc import MASK64, NOT_SUPPORTED, RESULT_REGISTERS, SVE_HINT, Registers
+from cca_machine.hardware.gpt import GranuleProtectionFault
 from cca_machine.hardware.state import HardwareState
 from cca_machine.rmm.core import Core, RmmPanicked, TokenMaker
 from cca_machine.rmm.edition_1_0.answers import answer
@@ -96,7 +97,8 @@ class Rmm:
             args = (*args, *_NOTHING)[:count]
         try:
             result = handler(self.core, *args) if handler is not _ENTER else handler(self.core, *args, pe)
-        except RmmPanicked:
+        except (RmmPanicked, GranuleProtectionFault):
+            # Handlers answer the faults that Hosts and Realms can cause; one that is left hit the RMM's own memory.
             self.fail()
             result = _UNKNOWN
         x0 = result[0]

@@ -1,8 +1,9 @@
 """Realm translation tables: entries, tables held as runs, and walks (DEN0137 1.0-rel0, section A5.5).
 
-An entry is one integer: kind in bits 2:0, RIPAS in bits 4:3, MemAttr in bits 7:5, S2AP in bits 9:8, and the output or
-table address from bit 12 up. A table keeps its 512 entries as maximal runs. Inside a run addresses advance by what an
-entry of its kind maps (a child table: one granule), so a table that maps 2 MiB of contiguous memory is one run.
+An entry is one integer: kind in bits 2:0, RIPAS in bits 4:3, MemAttr in bits 7:5, S2AP in bits 9:8, the output or
+table address in bits 51:12, and from bit 52 up what `permissions` keeps there. A table keeps its 512 entries as maximal
+runs. Inside a run addresses advance by what an entry of its kind maps (a child table: one granule), so a table that
+maps 2 MiB of contiguous memory is one run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import Protocol
 
 import msgspec
 
@@ -32,16 +34,20 @@ class Kind(IntEnum):
     TABLE = 2
     UNASSIGNED_NS = 3
     ASSIGNED_NS = 4
+    DRAINING = 5
+    """UNASSIGNED, held by the stateful operation whose handle stands where the address would."""
+    DRAINING_NS = 6
 
 
-UNASSIGNED, ASSIGNED, TABLE, UNASSIGNED_NS, ASSIGNED_NS = (int(kind) for kind in Kind)
+UNASSIGNED, ASSIGNED, TABLE, UNASSIGNED_NS, ASSIGNED_NS, DRAINING, DRAINING_NS = (int(kind) for kind in Kind)
 KIND_MASK = 7
 RIPAS_SHIFT = 3
 ATTRIBUTES_SHIFT = 5
 ATTRIBUTES_MASK = 0x1F
-LIVE = (False, True, True, False, False)
+ADDRESS_MASK = (1 << 52) - GRANULE_BYTES
+LIVE = (False, True, True, False, False, True, True)
 """By kind: whether an entry keeps its table from being destroyed."""
-LIVE_NS = (False, True, True, False, True)
+LIVE_NS = (False, True, True, False, True, False, False)
 """By kind: whether an entry ends a scan for the next mapping."""
 
 
@@ -67,7 +73,7 @@ def ripas_of(entry: int) -> int:
 
 def address_of(entry: int) -> int:
     """Output address of an assigned entry, or the child table of a TABLE entry."""
-    return entry >> 12 << 12
+    return entry & ADDRESS_MASK
 
 
 def attributes_of(entry: int) -> int:
@@ -194,6 +200,12 @@ class Table(msgspec.Struct, array_like=True):
         return live
 
 
+class Tables(Protocol):
+    """Tables by the PA of their granule."""
+
+    def __getitem__(self, pa: int, /) -> Table: ...
+
+
 class Walk(msgspec.Struct, gc=False):
     """Where a walk stopped: the table at `table_pa` of `level`, and its entry `index`."""
 
@@ -204,7 +216,7 @@ class Walk(msgspec.Struct, gc=False):
     entry: int
 
 
-def walk(tables: dict[int, Table], base: int, start_level: int, ipa: int, level: int) -> Walk:
+def walk(tables: Tables, base: int, start_level: int, ipa: int, level: int) -> Walk:
     """Descend from the root granules at `base` until `level` or an entry that is not TABLE.
 
     At the starting level the index runs over all concatenated root granules (DEN0137 1.0-rel0, section A5.5.9).
@@ -254,7 +266,7 @@ def folded(table: Table) -> int | None:
     kind = value & KIND_MASK
     if kind in (UNASSIGNED, UNASSIGNED_NS):
         return value
-    if kind == TABLE or table.level <= MIN_BLOCK_LEVEL or address_of(value) & size(table.level - 1) - 1:
+    if kind not in (ASSIGNED, ASSIGNED_NS) or table.level <= MIN_BLOCK_LEVEL or address_of(value) & size(table.level - 1) - 1:
         return None
     return value
 

@@ -15,17 +15,14 @@ EOI_COUNT = 0x1F << 27
 def run_until_exit(running: RunningRec) -> None:
     """Let the guest run until something exits to the Host, then describe the exit.
 
-    A timer output that differs from what the Host last saw exits at once with IRQ.
+    A timer output that differs from what the Host last saw exits at once with IRQ. The caller marks the end of the run.
     """
     rec, core = running.state, running.core
     rec.running = True
-    while True:
-        if asserted_timers(rec) != rec.timers_seen:
-            running.exit.exit_reason = ExitReason.IRQ
-            break
+    while asserted_timers(rec) == rec.timers_seen:
         if not perform(running, core.guest.next_event(running)):
-            break
-    rec.running = False
+            return
+    running.exit.exit_reason = ExitReason.IRQ
 
 
 def describe_exit(running: RunningRec, gicv3_hcr: int) -> None:

@@ -56,21 +56,21 @@ def call(running: RunningRec) -> Outcome:
     """Serve the SMC whose arguments stand in the Realm's registers; an unknown function id answers -1."""
     raw = running.state.gprs[0]
     fid = function_id(raw)
-    row = SERVICES.get(fid)
+    row = running.core.services.get(fid) or SERVICES.get(fid)
     if row is None or (is_psci(fid) and raw & SVE_HINT and running.core.quirks.hint_reaches_psci):
         running.core.tally.service("UNKNOWN", "NOT_SUPPORTED")
         return back(NOT_SUPPORTED)
     name, serve = row
     outcome = serve(running)
-    running.core.tally.service(name, _status_name(fid, outcome))
+    running.core.tally.service(name, _status_name(name, outcome))
     return outcome
 
 
-def _status_name(fid: int, outcome: Outcome) -> str:
+def _status_name(name: str, outcome: Outcome) -> str:
     if outcome.abort_level is not None:
         return "ABORT"
     if not outcome.registers:
         return "FORWARDED"
-    if fid in Rsi.__members__.values():
+    if name.startswith("RSI_"):
         return rsi_status_name(outcome.registers[0])
     return _PSCI_STATUSES.get(signed(outcome.registers[0]), "SUCCESS")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cca_machine.abi.rmi import ExitReason
 from cca_machine.abi.rmi import status_name as rmi_status_name
 
@@ -13,6 +15,8 @@ class Tally:
         self.rmi: dict[str, dict[int, int]] = {}
         self.rsi: dict[tuple[str, str], int] = {}
         self.exits: dict[ExitReason, int] = {}
+        self.status_name: Callable[[int], str] = rmi_status_name
+        """How the edition that is spoken names a status."""
 
     def service(self, name: str, status: str) -> None:
         """Count one RSI or PSCI call that ended with `status`."""
@@ -27,7 +31,7 @@ class Tally:
         totals: dict[tuple[str, str], int] = {}
         for name, answers in self.rmi.items():
             for x0, count in answers.items():
-                key = name, rmi_status_name(x0)
+                key = name, self.status_name(x0)
                 totals[key] = totals.get(key, 0) + count
         totals.update(self.rsi)
         totals.update({("REC_EXIT", reason.name): count for reason, count in self.exits.items()})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cca_machine.abi.guest import SystemRegister
-from cca_machine.abi.rmi import RecExit
 from cca_machine.rmm import realm_memory
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.state import Realm, Rec
@@ -19,7 +18,7 @@ class RunningRec:
         self.pe = pe
         self.state: Rec = core.state.recs[rec_pa]
         self.realm: Realm = core.state.realms[self.state.rd]
-        self.exit = RecExit()
+        self.exit = core.exit_type()
         self.on_write: Callable[[int, bytes], None] | None = None
         self._rec_pa = rec_pa
 

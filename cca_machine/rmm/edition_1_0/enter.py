@@ -16,7 +16,7 @@ from cca_machine.abi.rsi import HOST_CALL, RsiResponse, RsiStatus
 from cca_machine.abi.smc import Registers
 from cca_machine.hardware.gpt import GranuleProtectionFault, World
 from cca_machine.rmm import inject, syndrome
-from cca_machine.rmm.core import Core, RmmPanicked
+from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_1_0.answers import INPUT, REALM, REALM_OFF, REC, SUCCESS
 from cca_machine.rmm.edition_1_0.granule import UNDELEGATED, is_in
 from cca_machine.rmm.edition_1_0.params import host_page
@@ -57,9 +57,8 @@ def enter(core: Core, rec_pa: int, run_ptr: int, pe: int) -> Registers:
     try:
         if _answer_last_exit(running, entry):
             run_until_exit(running)
-    except RmmPanicked:
+    finally:
         rec.running = False
-        raise
     describe_exit(running, entry.gicv3_hcr)
     try:
         core.memory.write(World.NS, run_ptr + RUN_EXIT_OFFSET, running.exit.encode())

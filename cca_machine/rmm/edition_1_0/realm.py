@@ -17,7 +17,7 @@ from cca_machine.rmm.features import (
     MIN_IPA_WIDTH,
     RmmFeatures,
 )
-from cca_machine.rmm.granule import GranuleState
+from cca_machine.rmm.granule import GranuleState, move
 from cca_machine.rmm.rtt import ENTRIES, MIN_LEVEL, PAGE_LEVEL, size, starts_unprotected
 from cca_machine.rmm.state import Realm, RealmState
 
@@ -67,10 +67,10 @@ def destroy(core: Core, rd: int) -> Registers:
         return REALM
     for root in roots:
         del state.tables[root]
-        state.granules.set(root, DELEGATED)
+        move(state.granules, root, GranuleState.DELEGATED)
     del state.realms[rd]
     del state.vmids[realm.vmid]
-    state.granules.set(rd, DELEGATED)
+    move(state.granules, rd, GranuleState.DELEGATED)
     return SUCCESS
 
 
@@ -141,7 +141,7 @@ def _build(core: Core, rd: int, params: RealmParams, roots: range) -> None:
     level = realm.rtt_level_start
     for index, root in enumerate(roots):
         state.tables[root] = starts_unprotected(realm.half, index * ENTRIES * size(level), level)
-        state.granules.set(root, int(GranuleState.RTT))
-    state.granules.set(rd, int(GranuleState.RD))
+        move(state.granules, root, GranuleState.RTT)
+    move(state.granules, rd, GranuleState.RD)
     state.realms[rd] = realm
     state.vmids[realm.vmid] = rd

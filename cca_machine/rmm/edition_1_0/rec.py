@@ -9,7 +9,7 @@ from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_1_0.answers import INPUT, REALM, REC, SUCCESS
 from cca_machine.rmm.edition_1_0.granule import DELEGATED, is_in
 from cca_machine.rmm.edition_1_0.params import host_page
-from cca_machine.rmm.granule import GranuleState
+from cca_machine.rmm.granule import GranuleState, move
 from cca_machine.rmm.state import Realm, RealmState, Rec
 
 _MPIDR_BITS = 0xFFFF_FF0F
@@ -50,7 +50,7 @@ def destroy(core: Core, rec_pa: int) -> Registers:
     if rec.running:
         return REC
     for pa in (rec_pa, *rec.aux):
-        state.granules.set(pa, DELEGATED)
+        move(state.granules, pa, GranuleState.DELEGATED)
     del state.recs[rec_pa]
     state.realms[rec.rd].num_recs -= 1
     return SUCCESS
@@ -79,9 +79,9 @@ def _build(core: Core, realm: Realm, rd: int, rec_pa: int, params: RecParams, au
         pc=params.pc,
         aux=list(aux),
     )
-    core.granules.set(rec_pa, int(GranuleState.REC))
+    move(core.granules, rec_pa, GranuleState.REC)
     for pa in aux:
-        core.granules.set(pa, int(GranuleState.REC_AUX))
+        move(core.granules, pa, GranuleState.REC_AUX)
     realm.rec_index += 1
     realm.num_recs += 1
     if runnable:

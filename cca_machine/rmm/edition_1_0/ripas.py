@@ -48,11 +48,9 @@ def init_ripas(core: Core, rd: int, base: int, top: int) -> Registers:
         end = stop
     if end == found.index:
         return RTT[found.level]
-    rim = realm.measurements[measurement.RIM]
     out_top = base + (end - found.index) * step
-    for entry_base in range(base, out_top, step):
-        rim = measurement.extend_ripas(realm.hash_algo, rim, entry_base, entry_base + step)
-    realm.measurements[measurement.RIM] = rim
+    rim = realm.measurements[measurement.RIM]
+    realm.measurements[measurement.RIM] = measurement.extend_ripas_run(realm.hash_algo, rim, base, out_top, step)
     return answer(RmiStatus.SUCCESS, out_top)
 
 

@@ -7,7 +7,7 @@ from cca_machine.abi.smc import Registers, signed, unsigned
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_1_0.answers import INPUT, RTT, SUCCESS, answer, rtt
 from cca_machine.rmm.edition_1_0.granule import DELEGATED, is_in
-from cca_machine.rmm.granule import GranuleState
+from cca_machine.rmm.granule import GranuleState, move
 from cca_machine.rmm.rtt import (
     ASSIGNED_NS,
     ENTRIES,
@@ -32,7 +32,6 @@ from cca_machine.rmm.rtt import (
 )
 from cca_machine.rmm.state import Realm
 
-RTT_STATE = int(GranuleState.RTT)
 MEMATTR_SHIFT, MEMATTR_MASK, MEMATTR_RESERVED = 2, 0x7, 0b100
 S2AP_SHIFT, S2AP_MASK = 6, 0x3
 LPA2_HIGH_SHIFT, LPA2_HIGH_MASK = 8, 0x3
@@ -60,7 +59,7 @@ def create(core: Core, rd: int, rtt_pa: int, ipa: int, ulevel: int) -> Registers
     if found.entry & KIND_MASK == TABLE:
         return RTT[level - 1]
     core.state.tables[rtt_pa] = child_of(found.entry, level)
-    core.granules.set(rtt_pa, RTT_STATE)
+    move(core.granules, rtt_pa, GranuleState.RTT)
     found.table.set(found.index, table_entry(rtt_pa))
     return SUCCESS
 
@@ -180,7 +179,7 @@ def _fills_level_1(table: Table) -> bool:
 
 def _release(core: Core, table_pa: int) -> None:
     del core.state.tables[table_pa]
-    core.granules.set(table_pa, DELEGATED)
+    move(core.granules, table_pa, GranuleState.DELEGATED)
 
 
 def _address_mask(level: int, lpa2: bool) -> int:
