@@ -11,6 +11,7 @@ from orchestrator.cluster import schema
 from orchestrator.control import ControlPlane, control_plane
 from orchestrator.engine.links import Links, LinkShape, Topology
 from orchestrator.firmware.rollout import Rollouts
+from orchestrator.operator_desk import OperatorDesk
 from orchestrator.plan import Plan, opening_store
 from orchestrator.realms.attestation import TokenSink
 from orchestrator.store import RealmState
@@ -21,6 +22,9 @@ class Assembly(Struct, frozen=True):
 
     control: ControlPlane
     links: Links
+    desk: OperatorDesk
+    rollouts: Rollouts
+    storm: Storm
 
     def status(self) -> str:
         """One line: where the fleet stands as the control plane believes it."""
@@ -40,7 +44,8 @@ def assemble(made: Plan, sink: TokenSink) -> Assembly:
     rollouts = [event for event in cluster.events if isinstance(event, schema.RolloutEvent)]
     firmware = Rollouts(rollouts, opening_store(made), made.firmware.image)
     storm = Storm(cluster.faults, made.seed, links)
-    return Assembly(control_plane(made, [firmware], [storm], sink), links)
+    desk = OperatorDesk(firmware, storm)
+    return Assembly(control_plane(made, [desk, firmware], [storm], sink), links, desk, firmware, storm)
 
 
 def topology(made: Plan) -> Topology:

@@ -1,31 +1,37 @@
-"""`realmfleet token decode|verify`: tokens as people and scripts want to see them.
+"""`realmfleet token decode|verify|appraise|explain`: verdicts on tokens as people and scripts want to see them.
 
-The judging is all in `attestation`; here files become bytes, bytes become keys, and answers become text or JSON. A
-token file may hold CBOR, or the same bytes as hex or base64 text. A key file may be PEM, a JWK, a JWK set, or a
-ccatoken store.
+The judging is all in `attestation`; here its answers become text or JSON.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from rich.text import Text
 
-from attestation.claim_records import lifecycle_name
+from attestation.appraise import Appraisal, Scheme, SubmodAppraisal, appraise_claims
+from attestation.appraise import appraise as appraise_verified
 from attestation.errors import Refused
-from attestation.keys import PublicKey
-from attestation.stores import TrustAnchors, read_anchor_store
-from attestation.token import NONCE_SIZE, Evidence
+from attestation.stores import ReferenceValues, TrustAnchors
+from attestation.token import Evidence
 from attestation.token import decode as decode_token
+from attestation.verify import check_binding, check_freshness, read_rak
 from attestation.verify import verify as verify_token
-from orchestrator.errors import UserMistake
-
-NONCE_FORM = f"1 to {NONCE_SIZE} bytes in hex"
-KEY_FORMS = "PEM, a JWK, a JWK set, or a ccatoken trust anchor store"
+from orchestrator.claim_tree import (
+    Mark,
+    Note,
+    Notes,
+    appraisal_notes,
+    field_of,
+    marked,
+    plain_claims,
+    tree,
+    verified_notes,
+)
+from orchestrator.key_files import read_token
 
 
 class Answer(Struct, frozen=True):
@@ -35,32 +41,53 @@ class Answer(Struct, frozen=True):
     claims: dict[str, Any] | None
     refusal: dict[str, Any] | None
     checks: tuple[str, ...] = ()
+    notes: Notes = {}
+    appraisal: Appraisal | None = None
 
     @property
     def good(self) -> bool:
-        """Whether nothing was refused."""
-        return self.refusal is None
+        """Whether nothing was refused, and what was appraised is affirming."""
+        return self.refusal is None and (self.appraisal is None or self.appraisal.affirming)
 
     def as_json(self) -> dict[str, Any]:
         """The answer as plain data."""
-        return {
+        answer = {
             "kind": self.kind,
             "verdict": "accepted" if self.good else "refused",
             "refusal": self.refusal,
             "checks": list(self.checks),
             "claims": self.claims,
+            "notes": {path: {"mark": note.mark.value, "text": note.text} for path, note in self.notes.items()},
         }
+        if self.appraisal is not None:
+            answer["submods"] = {submod.name: _submod_json(submod) for submod in self.appraisal.submods}
+        return answer
 
-    def text(self) -> str:
+    def text(self) -> Text:
         """The answer for people: the verdict, then the claims as a tree."""
-        lines = []
+        text = Text()
         if self.refusal is not None:
-            lines.append(f"refused ({self.refusal['reason']}): {self.refusal['message']}")
+            text.append(f"refused ({self.refusal['reason']}): {self.refusal['message']}\n", style="bold red")
+        elif self.appraisal is not None:
+            style = "bold green" if self.good else "bold red"
+            statuses = ", ".join(f"{submod.name} is {submod.status.text}" for submod in self.appraisal.submods)
+            text.append(f"{'accepted' if self.good else 'refused (policy)'}: {statuses}\n", style=style)
         elif self.checks:
-            lines.append("accepted: " + "; ".join(self.checks))
+            text.append("accepted: " + "; ".join(self.checks) + "\n", style="bold green")
         if self.claims is not None:
-            lines.extend(_tree(self.claims, 0))
-        return "\n".join(lines)
+            text.append_text(tree(self.claims, self.notes))
+        return text
+
+
+def _submod_json(submod: SubmodAppraisal) -> dict[str, Any]:
+    return {
+        "status": submod.status.text,
+        "trustworthiness_vector": {str(claim): value for claim, value in submod.vector.members().items()},
+        "explanations": [
+            {**msgspec.to_builtins(told), "tier": told.tier.text, "meaning": told.meaning}
+            for told in submod.explanations
+        ],
+    }
 
 
 def decode(data: bytes) -> Answer:
@@ -69,7 +96,7 @@ def decode(data: bytes) -> Answer:
         evidence = decode_token(read_token(data))
     except Refused as refusal:
         return Answer("token", None, _refusal(refusal))
-    return Answer("token", _claims(evidence), None)
+    return Answer("token", plain_claims(evidence), None)
 
 
 def verify(data: bytes, anchors: TrustAnchors, nonce: bytes | None) -> Answer:
@@ -78,63 +105,144 @@ def verify(data: bytes, anchors: TrustAnchors, nonce: bytes | None) -> Answer:
     try:
         verified = verify_token(token, anchors, nonce)
     except Refused as refusal:
-        return Answer("verification", None, _refusal(refusal))
-    fresh = "challenge answers the nonce" if verified.fresh else "freshness not judged (no --nonce)"
-    checks = ("platform signature", "realm signature", "binding of realm to platform", fresh)
-    return Answer("verification", _claims(verified.evidence), None, checks)
+        return _refused("verification", token, refusal)
+    return Answer(
+        "verification", plain_claims(verified.evidence), None, _checks(verified.fresh), verified_notes(verified.fresh)
+    )
 
 
-def read_token(data: bytes) -> bytes:
-    """Bytes of a token file: as they are, or out of hex or base64 text."""
-    text = data.strip()
-    if not text or not text.isascii() or b"\x00" in text:
-        return data
-    compact = b"".join(text.split())
+def _checks(fresh: bool) -> tuple[str, ...]:
+    told = "challenge answers the nonce" if fresh else "freshness not judged (no --nonce)"
+    return "platform signature", "realm signature", "binding of realm to platform", told
+
+
+def _refused(kind: str, token: bytes, refusal: Refused) -> Answer:
+    """A refusal beside the claim it is about; a token whose form is broken has no claims to show."""
     try:
-        return bytes.fromhex(compact.decode())
-    except ValueError:
-        pass
+        claims = plain_claims(decode_token(token))
+    except Refused:
+        return Answer(kind, None, _refusal(refusal))
+    path = field_of(refusal.part, refusal.label)
+    return Answer(kind, claims, _refusal(refusal), notes={path: Note(Mark.BAD, refusal.message)} if path else {})
+
+
+def appraise(
+    data: bytes, anchors: TrustAnchors, nonce: bytes | None, references: ReferenceValues, scheme: Scheme
+) -> Answer:
+    """Verify a token and appraise its claims; good means that platform and Realm are affirming."""
+    token = read_token(data)
     try:
-        return base64.b64decode(compact, validate=True)
-    except binascii.Error:
-        return data
-
-
-def read_nonce(text: str | None) -> bytes | None:
-    """The nonce argument; a wrong one is the user's mistake."""
-    if text is None:
-        return None
-    try:
-        nonce = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        raise UserMistake("--nonce is not hexadecimal", NONCE_FORM) from None
-    if not 0 < len(nonce) <= NONCE_SIZE:
-        raise UserMistake(f"--nonce has {len(nonce)} bytes", NONCE_FORM)
-    return nonce
-
-
-def read_keys(data: bytes, name: str) -> TrustAnchors:
-    """Trust anchors out of a key file; a key without identities is trusted for whatever instance the token names."""
-    try:
-        if b"-----BEGIN" in data:
-            return TrustAnchors.any_instance(PublicKey.from_pem(data))
-        value = json.loads(data)
-        if isinstance(value, dict) and isinstance(value.get("keys"), list) and value["keys"]:
-            return TrustAnchors.any_instance(_platform_key(value["keys"]))
-        if isinstance(value, dict):
-            return TrustAnchors.any_instance(PublicKey.from_jwk(value))
-        return read_anchor_store(data)
+        verified = verify_token(token, anchors, nonce)
     except Refused as refusal:
-        raise UserMistake(f"{name}: {refusal}", KEY_FORMS) from None
-    except (ValueError, RecursionError):
-        raise UserMistake(f"{name} holds no key that can be read", KEY_FORMS) from None
+        return _refused("appraisal", token, refusal)
+    appraisal = appraise_verified(verified, references, scheme)
+    notes = verified_notes(verified.fresh) | appraisal_notes(appraisal)
+    return Answer(
+        "appraisal", plain_claims(verified.evidence), None, _checks(verified.fresh), notes, appraisal=appraisal
+    )
 
 
-def _platform_key(keys: list[Any]) -> PublicKey:
-    """The one signing key of a JWK set; a set with several does not say which signs platforms."""
-    if len(keys) != 1 or not isinstance(keys[0], dict):
-        raise UserMistake(f"the key set holds {len(keys)} keys", "a set of one key, or a ccatoken trust anchor store")
-    return PublicKey.from_jwk(keys[0])
+class Step(Struct, frozen=True):
+    """One step of verification in its order: what was asked, and what came out."""
+
+    name: str
+    mark: Mark
+    found: str
+
+
+class Explanation(Struct, frozen=True):
+    """All steps of verification; later ones are tried even when an earlier one failed."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether no step failed."""
+        return all(step.mark in (Mark.GOOD, Mark.UNJUDGED) for step in self.steps)
+
+    def as_json(self) -> dict[str, Any]:
+        """The explanation as plain data."""
+        steps = [{"step": step.name, "mark": step.mark.value, "found": step.found} for step in self.steps]
+        return {"kind": "token-explanation", "verdict": "accepted" if self.good else "refused", "steps": steps}
+
+    def text(self) -> Text:
+        """The explanation for people, one step a line."""
+        text = Text()
+        for number, step in enumerate(self.steps, 1):
+            text.append(f"{number}. {step.name:<28} ")
+            text.append_text(marked(Note(step.mark, step.found))).append("\n")
+        return text
+
+
+def explain(
+    data: bytes, anchors: TrustAnchors | None, nonce: bytes | None, references: ReferenceValues | None
+) -> Explanation:
+    """Go through verification step by step and tell what each finds; a step without its input is left unjudged."""
+    try:
+        evidence = decode_token(read_token(data))
+    except Refused as refusal:
+        return Explanation((Step("form of the token", Mark.BAD, str(refusal)),))
+    steps = [
+        Step("form of the token", Mark.GOOD, f"collection under tag {evidence.wrapper:d}, both claim sets complete"),
+        _step("trust anchor", anchors is not None, lambda: _anchor(evidence, anchors), "no --key"),
+        _step("platform signature", anchors is not None, lambda: _platform_signature(evidence, anchors), "no --key"),
+        _step("realm signature", True, lambda: _realm_signature(evidence)),
+        _step("binding of realm to platform", True, lambda: _binding(evidence)),
+        _step("freshness", nonce is not None, lambda: _freshness(evidence, nonce), "no --nonce"),
+    ]
+    if references is not None:
+        appraisal = appraise_claims(evidence.platform.claims, evidence.realm.claims, references)
+        for submod in appraisal.submods:
+            steps += [_appraised(submod, note) for note in submod.explanations]
+    return Explanation(tuple(steps))
+
+
+def _step(name: str, possible: bool, check: Callable[[], str], missing: str = "") -> Step:
+    if not possible:
+        return Step(name, Mark.UNJUDGED, f"not judged ({missing})")
+    try:
+        return Step(name, Mark.GOOD, check())
+    except Refused as refusal:
+        return Step(name, Mark.BAD, f"{refusal.reason}: {refusal}")
+
+
+def _anchor(evidence: Evidence, anchors: TrustAnchors | None) -> str:
+    claims = evidence.platform.claims
+    found = (anchors or TrustAnchors()).lookup(claims.instance_id, claims.implementation_id)
+    return f"{found.public_key} is trusted for instance {claims.instance_id.hex()}"
+
+
+def _platform_signature(evidence: Evidence, anchors: TrustAnchors | None) -> str:
+    claims = evidence.platform.claims
+    key = (anchors or TrustAnchors()).lookup(claims.instance_id, claims.implementation_id).public_key
+    if key is not None:
+        evidence.platform.sign1.verify(key)
+    return "holds under the trust anchor"
+
+
+def _realm_signature(evidence: Evidence) -> str:
+    if evidence.realm.sign1 is None:
+        return "direct mode: the realm claims are bound by their own hash"
+    evidence.realm.sign1.verify(read_rak(evidence.realm.claims))
+    return "holds under the key in claim 44237"
+
+
+def _binding(evidence: Evidence) -> str:
+    check_binding(evidence)
+    return "the platform token carries the hash of the realm's key"
+
+
+def _freshness(evidence: Evidence, nonce: bytes | None) -> str:
+    check_freshness(evidence.realm.claims, nonce or b"")
+    return "the realm challenge is the nonce"
+
+
+def _appraised(submod: SubmodAppraisal, told: Any) -> Step:
+    mark = {"affirming": Mark.GOOD, "warning": Mark.WARNING, "contraindicated": Mark.BAD}.get(told.tier.text, Mark.BAD)
+    found = f"{told.value}, {told.meaning}; rule: {told.rule}; expected {told.expected}; found {told.found}"
+    source = f"; source {told.source}" if told.source else ""
+    half = "platform" if "PLATFORM" in submod.name else "realm"
+    return Step(f"{half} {told.claim}", mark, found + source)
 
 
 def _refusal(refusal: Refused) -> dict[str, Any]:
@@ -145,44 +253,3 @@ def _refusal(refusal: Refused) -> dict[str, Any]:
         "label": refusal.label,
         "offset": refusal.offset,
     }
-
-
-def _claims(evidence: Evidence) -> dict[str, Any]:
-    """Both claim sets as plain data, byte strings in hex, with the names of things where numbers have one."""
-    platform = _plain(msgspec.structs.asdict(evidence.platform.claims))
-    lifecycle = lifecycle_name(evidence.platform.claims.lifecycle)
-    platform["lifecycle_name"] = lifecycle.value if lifecycle is not None else None
-    realm = _plain(msgspec.structs.asdict(evidence.realm.claims))
-    ignored = evidence.ignored + evidence.platform.ignored + evidence.realm.ignored
-    return {"wrapper": int(evidence.wrapper), "platform": platform, "realm": realm, "ignored": list(ignored)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Struct):
-        return _plain(msgspec.structs.asdict(value))
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _tree(value: dict[str, Any], depth: int) -> list[str]:
-    lines = []
-    for key, item in value.items():
-        if item in (None, [], ""):
-            continue
-        margin = "  " * depth
-        if isinstance(item, dict):
-            lines += [f"{margin}{key}", *_tree(item, depth + 1)]
-        elif isinstance(item, list) and item and isinstance(item[0], dict):
-            lines.append(f"{margin}{key}")
-            for number, entry in enumerate(item):
-                lines += [f"{margin}  [{number}]", *_tree(entry, depth + 2)]
-        elif isinstance(item, list):
-            lines += [f"{margin}{key}", *(f"{margin}  {entry}" for entry in item)]
-        else:
-            lines.append(f"{margin}{key}: {item}")
-    return lines

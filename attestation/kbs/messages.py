@@ -113,6 +113,19 @@ def attestation_body(nonce: str, tee_pubkey: dict[str, str], token: bytes) -> by
     )
 
 
+def response_body(token: str) -> bytes:
+    """The Response: the signed attestation result."""
+    return compact_json({"token": token})
+
+
+def read_response(body: bytes) -> str:
+    """The token of a Response. Raises Malformed."""
+    token = read_object(body, "response").get("token")
+    if not isinstance(token, str) or not token:
+        raise Malformed("response has no token", label="token")
+    return token
+
+
 class Attestation:
     """A parsed Attestation: the nonce it claims, the guest's key, the token, and the challenge all that binds."""
 

@@ -15,7 +15,9 @@ import msgspec
 
 from attestation import policy as policies
 from attestation.appraise import Appraisal, Scheme, appraise, failed
-from attestation.errors import Denied, RefusalReason, Refused, Stale
+from attestation.ear import EarProfile, sign_jwt, verify_jwt
+from attestation.ear_results import Issuer, bound_key, policy_facts, trustee_result
+from attestation.errors import Denied, RefusalReason, Refused, Stale, Untrusted
 from attestation.kbs import jwe, messages
 from attestation.kbs.exchange import (
     AuditEvent,
@@ -34,11 +36,16 @@ from attestation.verify import PlatformCache, Verified, verify
 SESSION_LIFETIME_NS = 300 * 10**9
 MAX_SESSIONS = 100_000
 MAX_AUDIT_RECORDS = 100_000
+_NS_PER_S = 10**9
 _ATTESTED = (ExchangeState.APPRAISED, ExchangeState.RELEASED)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one piece of evidence: the verdict, the kind and text of the reason, and what they rest on."""
+    """What became of one piece of evidence: the verdict, the kind and text of the reason, and what they rest on.
+
+    ``token`` is the signed result (JWT), present when the evidence verified and the broker has an issuer: a policy that
+    says no does not withhold it, as in Trustee.
+    """
 
     session: str
     verdict: Verdict
@@ -49,6 +56,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     operations: int = 0
     instance_id: bytes = b""
     initial_measurement: bytes = b""
+    token: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -70,6 +78,7 @@ class Broker:
         trusted_platforms: PlatformCache | None = None,
         session_lifetime_ns: int = SESSION_LIFETIME_NS,
         scheme: Scheme = Scheme.VERAISON,
+        issuer: Issuer | None = None,
     ) -> None:
         self.resources = resources
         self.policy = policy
@@ -79,6 +88,7 @@ class Broker:
         self.trusted_platforms = trusted_platforms
         self.session_lifetime_ns = session_lifetime_ns
         self.scheme = scheme
+        self.issuer = issuer
 
     def request(
         self, body: bytes, nonce: bytes, *, now_ns: int = 0, session_id: str | None = None
@@ -118,9 +128,9 @@ class Broker:
                 appraisal=failed(refusal),
             )  # fmt: skip
         record.tee_key = message.tee_key.raw()
-        return self._judge(record, verified, now_ns)
+        return self._judge(record, verified, message, now_ns)
 
-    def _judge(self, record: Session, verified: Verified, now_ns: int) -> Decision:
+    def _judge(self, record: Session, verified: Verified, message: messages.Attestation, now_ns: int) -> Decision:
         appraisal = appraise(verified, self.references, self.scheme)
         record.facts = policies.facts_of(verified, appraisal, self.references)
         record.move(ExchangeInput.EVIDENCE_VERIFIED)
@@ -137,7 +147,21 @@ class Broker:
             session=record.id, verdict=result.verdict, reason=reason, detail=detail, appraisal=appraisal,
             policy=result, operations=verified.operations, instance_id=verified.platform.instance_id,
             initial_measurement=verified.realm.initial_measurement,
+            token=self._token(appraisal, verified, message, record, now_ns),
         )  # fmt: skip
+
+    def _token(
+        self, appraisal: Appraisal, verified: Verified, message: messages.Attestation, record: Session, now_ns: int
+    ) -> str:
+        """The signed result, in which a later bearer finds key and facts again; empty without an issuer."""
+        if self.issuer is None:
+            return ""
+        runtime = {"nonce": message.nonce, "tee-pubkey": messages.tee_pubkey(message.tee_key)}
+        result = trustee_result(
+            appraisal, verified, issued_at=now_ns // _NS_PER_S, runtime_data=runtime, facts=record.facts,
+            issuer=self.issuer,
+        )  # fmt: skip
+        return sign_jwt(result, self.issuer.key, embed_key=True)
 
     def resource(self, session: str, path: str, ephemeral_seed: bytes, *, now_ns: int = 0) -> bytes:
         """Release a resource as a JWE for the key that the evidence bound. Raises Denied, and records why."""
@@ -146,14 +170,7 @@ class Broker:
             if record.state not in _ATTESTED:
                 why = f": {record.problem}" if record.problem else ""
                 raise Denied(f"session is {record.state}, not attested{why}", reason=RefusalReason.SESSION)
-            name = resource_name(path)
-            result = policies.evaluate(self.policy, record.facts, name)
-            if result.verdict is not Verdict.ALLOW:
-                raise Denied(f"policy says {result.verdict}: {result.summary()}")
-            # policy first: who may not have a resource does not learn whether it exists
-            content = self.resources.get(name)
-            if content is None:
-                raise Denied(f"no resource {name}", reason=RefusalReason.RESOURCE)
+            name, content, summary = self._release(record.facts, path)
         except Denied as denial:
             if record.state in _ATTESTED:
                 record.move(ExchangeInput.RESOURCE_DENIED)
@@ -161,8 +178,39 @@ class Broker:
             raise
         sealed = jwe.seal(content, PublicKey.from_raw(record.tee_key), ephemeral_seed)
         record.move(ExchangeInput.RESOURCE_RELEASED)
-        self._record(record, now_ns, AuditEvent.RELEASED, name, "policy", result.summary())
+        self._record(record, now_ns, AuditEvent.RELEASED, name, "policy", summary)
         return sealed
+
+    def bearer_resource(self, token: str, path: str, ephemeral_seed: bytes, *, now_ns: int = 0) -> bytes:
+        """Release a resource to the bearer of a result of ours (``Authorization: Bearer``), session or not.
+
+        Key and facts are those in the token. Raises Refused, and records why once the token is known to be ours.
+        """
+        if self.issuer is None:
+            raise Untrusted("this broker issues no tokens", reason=RefusalReason.UNKNOWN_KEY)
+        result = verify_jwt(token, self.issuer.key.public, now_s=now_ns // _NS_PER_S)
+        if result.profile != EarProfile.TRUSTEE or result.expires_at is None:
+            raise Untrusted("token is not one that opens resources", reason=RefusalReason.PROFILE, label="eat_profile")
+        record = Session("", "", now_ns, tee_key=bound_key(result).raw(), facts=policy_facts(result))
+        try:
+            name, content, summary = self._release(record.facts, path)
+        except Denied as denial:
+            self._record(record, now_ns, AuditEvent.DENIED, path, denial.reason, denial.message)
+            raise
+        self._record(record, now_ns, AuditEvent.RELEASED, name, "policy", summary)
+        return jwe.seal(content, PublicKey.from_raw(record.tee_key), ephemeral_seed)
+
+    def _release(self, facts: dict[str, int | str], path: str) -> tuple[str, bytes, str]:
+        """Name, content and the policy's word for a resource. Raises Denied."""
+        name = resource_name(path)
+        result = policies.evaluate(self.policy, facts, name)
+        if result.verdict is not Verdict.ALLOW:
+            raise Denied(f"policy says {result.verdict}: {result.summary()}")
+        # policy first: who may not have a resource does not learn whether it exists
+        content = self.resources.get(name)
+        if content is None:
+            raise Denied(f"no resource {name}", reason=RefusalReason.RESOURCE)
+        return name, content, result.summary()
 
     def _session(self, session_id: str, now_ns: int) -> Session:
         record = self.state.sessions.get(session_id)

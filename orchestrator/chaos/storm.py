@@ -7,10 +7,12 @@ boundary of the beat in which the fault begins; the fault itself begins and ends
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cca_machine.commands import CONTROL, FaultKind, Heal, Inject
 from orchestrator.chaos.catalogue import LinkKind
@@ -31,12 +33,17 @@ class LinkRules(Protocol):
         """Add a rule behind those in force."""
         ...
 
+    def lift(self, name: str, at_ns: int) -> None:
+        """End the rules of this name at `at_ns` (virtual ns)."""
+        ...
+
 
 class Deed(Struct, frozen=True):
-    """One fault of the schedule under the name by which the trace knows it."""
+    """One fault of the schedule under the name by which the trace knows it; `healed_ns` if it is healed early."""
 
     name: str
     fault: Fault
+    healed_ns: int | None = None
 
     @property
     def at_ns(self) -> int:
@@ -44,7 +51,7 @@ class Deed(Struct, frozen=True):
 
     @property
     def until_ns(self) -> int:
-        return self.fault.at + self.fault.during
+        return self.fault.at + self.fault.during if self.healed_ns is None else self.healed_ns
 
 
 class InForce(Struct, frozen=True):
@@ -71,11 +78,38 @@ class Storm:
         self._links = links
         self._coming = schedule(faults)
         self._in_force: list[InForce] = []
+        self._named = len(self._coming)
 
     @property
     def over(self) -> bool:
         """Whether everything has been done and undone."""
         return not self._coming and not self._in_force
+
+    @property
+    def coming(self) -> tuple[Deed, ...]:
+        """Faults that have not begun, by instant."""
+        return tuple(self._coming)
+
+    @property
+    def in_force(self) -> tuple[InForce, ...]:
+        """Faults that have begun and are not undone, by beginning."""
+        return tuple(self._in_force)
+
+    def add(self, fault: Fault) -> str:
+        """Put a fault on the schedule, at the present boundary or later; returns the name the trace will know."""
+        self._named += 1
+        deed = Deed(f"fault-{self._named}", fault)
+        insort(self._coming, deed, key=lambda deed: deed.at_ns)
+        return deed.name
+
+    def heal(self, name: str, now_ns: int) -> bool:
+        """Undo a fault in force from `now_ns` on (virtual ns); False if no fault of that name is in force."""
+        for place, fault in enumerate(self._in_force):
+            if fault.deed.name == name:
+                self._in_force[place] = replace(fault, deed=replace(fault.deed, healed_ns=now_ns))
+                self._links.lift(name, now_ns)
+                return True
+        return False
 
     def fold(self, store: Store, delivery: Delivery) -> None:
         """Chaos does not listen."""

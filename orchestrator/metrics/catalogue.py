@@ -43,7 +43,7 @@ FAST, MID, LONG = Ladder
 
 _RUN = (
     _gauge("run_info", "Constant 1 for the run on show; its facts are in the labels.",
-           by.RUN_ID, by.CLUSTER, by.SEED, by.CLOCK, boards=(FLEET, CONTROL), origin=Origin.RUN),
+           by.RUN_ID, by.CLUSTER, by.SEED, by.CLOCK, boards=(CONTROL,), origin=Origin.RUN),
     _gauge("sim_time_seconds", "Virtual time since the start of the run.",
            boards=(CONTROL,), origin=Origin.RUN, **S),
     _counter("trace_records_total", "Records of the trace, by kind.", by.RECORD_KIND, boards=(CONTROL,), zeros=False),
@@ -54,17 +54,17 @@ _RUN = (
 
 _PROCESS = (
     _gauge("build_info", "Constant 1; versions of what ran are in the labels.",
-           by.VERSION, by.PYTHON, by.RAY, boards=(CONTROL,), origin=Origin.PROCESS),
+           by.VERSION, by.PYTHON, by.RAY, boards=(CONTROL,), origin=Origin.PROCESS, zeros=False),
     _gauge("actors", "Ray actors that hold the machines; 0 when they live in the head's process.",
-           boards=(CONTROL,), origin=Origin.PROCESS),
+           boards=(CONTROL,), origin=Origin.PROCESS, zeros=False),
     _counter("actor_restarts_total", "Actors that died and were rebuilt from snapshot and log.",
-             boards=(CONTROL,), origin=Origin.PROCESS),
+             boards=(CONTROL,), origin=Origin.PROCESS, zeros=False),
     _counter("engine_beats_total", "Beats that the engine visited; beats with nothing due are skipped.",
-             boards=(CONTROL,), origin=Origin.PROCESS),
+             boards=(CONTROL,), origin=Origin.PROCESS, zeros=False),
     _counter("engine_fleet_calls_total", "Batched calls of the engine to the fleet.",
-             boards=(CONTROL,), origin=Origin.PROCESS),
+             boards=(CONTROL,), origin=Origin.PROCESS, zeros=False),
     _gauge("run_wall_seconds", "Wall time that the run has taken.",
-           boards=(CONTROL,), origin=Origin.PROCESS, **S),
+           boards=(CONTROL,), origin=Origin.PROCESS, zeros=False, **S),
 )  # fmt: skip
 
 _MACHINES = (
@@ -114,7 +114,8 @@ _REALMS = (
 
 _EVIDENCE = (
     _counter("attestations_total", "Verdicts over Realm evidence, by result and by why it was asked for.",
-             by.ATTESTATION_RESULT, by.TRIGGER, boards=(FLEET, ATTESTATION), zeros=False),
+             by.ATTESTATION_RESULT, by.TRIGGER, boards=(FLEET, ATTESTATION, ROLLOUT),
+             zeros=False),
     _seconds("attestation_duration_seconds", MID, "Time of a verdict, by stage: verifier queue, verification, reply.",
              by.ATTESTATION_STAGE, boards=(ATTESTATION,)),
     _counter("attestation_claims_total", "Appraised claims, by half of the token, claim and tier.",
@@ -156,7 +157,7 @@ _FIRMWARE = (
     _gauge("firmware_machines", "Machines that are up, by the version of a firmware component they run.",
            by.COMPONENT, by.FIRMWARE_VERSION, boards=(FLEET, ROLLOUT)),
     _gauge("rollout_stage", "1 for the stage that the rollout is in.", by.ROLLOUT, by.ROLLOUT_STAGE,
-           boards=(ROLLOUT, FLEET)),
+           boards=(ROLLOUT,)),
     _gauge("rollout_wave", "Number of the last wave that the rollout began.", by.ROLLOUT, boards=(ROLLOUT,)),
     _gauge("rollout_machines", "Machines of the rollout, by phase.", by.ROLLOUT, by.ROLLOUT_PHASE, boards=(ROLLOUT,)),
     _counter("activations_total", "Live firmware activations, by component and LFA status.",

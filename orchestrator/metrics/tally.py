@@ -29,8 +29,8 @@ class Distribution(NamedTuple):
     total: int
 
     @property
-    def count(self) -> int:
-        """Number of observations."""
+    def observations(self) -> int:
+        """How many values were observed."""
         return sum(self.buckets)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attestation import claims, corim, corim_write, cose, firmware
+from attestation import claims, corim, corim_write, cose, ear, eventlog, firmware, jws
 from attestation.errors import Refused
 from attestation.kbs import jwe, messages
 from attestation.keys import Curve, PublicKey, SigningKey, derive_key
@@ -42,6 +42,9 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "KBS request": messages.check_request,
     "KBS challenge": messages.read_challenge,
     "KBS attestation": messages.Attestation,
+    "EAR claims in CBOR": ear.read_cbor_claims,
+    "JWS": jws.parse,
+    "event log": eventlog.read,
     "JWE": lambda data: jwe.unseal(data, derive_key(b"guest", "tee", Curve.P256)),
 }
 

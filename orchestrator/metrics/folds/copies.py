@@ -1,21 +1,22 @@
 """Copies of Realms on machines: where they execute and serve, which memory they hold, what they served.
 
-A copy executes from `realm.live` until `realm.still` or its destruction, or until its machine freezes, is lost or boots;
-a thaw continues what the freeze interrupted. The definition is that of `orchestrator.chaos.history.lives`.
+A copy executes from `realm.live` until `realm.still` or its destruction, or until its machine freezes, is lost or
+boots; a thaw continues what the freeze interrupted. The definition is that of `orchestrator.chaos.history.lives`.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from orchestrator.chaos.history import Line
 from orchestrator.metrics.fleet_facts import FleetFacts
 from orchestrator.metrics.folds.handler import Handlers
-from orchestrator.metrics.folds.service import Service
+from orchestrator.metrics.folds.service import Service, cause_of
 from orchestrator.metrics.tally import Tally
-from orchestrator.report.availability import Cause, cause_of
+from orchestrator.report.availability import Cause
 
 GRANULE_BYTES = 4096
 
@@ -146,6 +147,6 @@ class Copies:
         self._tally.add("machine_realm_memory_bytes", size_bytes - before, machine)
 
 
-def _size(runs: Any) -> int:
+def _size(runs: Iterable[tuple[int, int]]) -> int:
     """Bytes of granules given as [base, count] runs."""
     return sum(count for _, count in runs) * GRANULE_BYTES

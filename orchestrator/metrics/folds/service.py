@@ -7,6 +7,7 @@ folded as the trace comes in, so that it has a value at every instant. A test ho
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,6 +15,17 @@ from orchestrator.chaos.history import Line
 from orchestrator.metrics.folds.handler import Handlers
 from orchestrator.metrics.tally import Tally
 from orchestrator.report.availability import Cause
+
+_CAUSES: Final = (
+    (("activation", "lfa"), Cause.ACTIVATION),
+    (("migration", "export"), Cause.MIGRATION),
+    (("lease",), Cause.LEASE),
+)
+
+
+def cause_of(why: str) -> Cause:
+    """The cause of a gap in service that began with a Realm standing still for `why`: the first word that fits."""
+    return next((cause for words, cause in _CAUSES if any(word in why for word in words)), Cause.RESTART)
 
 
 class _Wish(Struct):
@@ -108,9 +120,9 @@ class Service:
 
     def _changed(self, line: Line) -> None:
         """Stopped for good by an operator: from here on nobody misses it."""
-        if line.what["state"] in ("stopping", "stopped") and line.what["realm"] in self._wishes:
+        wish = self._wishes.get(line.what["realm"])
+        if line.what["state"] in ("stopping", "stopped") and wish is not None and wish.wanted:
             self.advance(line.at_ns)
-            wish = self._wishes[line.what["realm"]]
             self._count(wish, -1)
             wish.stopped = True
             self._look_whole()

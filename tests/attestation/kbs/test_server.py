@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import msgspec
 import pytest
 
+from attestation import ear
 from attestation.claims import PlatformClaims, RealmClaims
+from attestation.ear_results import Issuer
 from attestation.errors import Denied, RefusalReason, Refused
 from attestation.kbs import messages
 from attestation.kbs.client import Guest
@@ -20,7 +23,7 @@ from attestation.kbs.exchange import (
     Session,
 )
 from attestation.kbs.server import Broker, Decision, resource_name
-from attestation.keys import SigningKey
+from attestation.keys import Curve, SigningKey, derive_key, from_base64url
 from attestation.policy import Policy, Rule, Verdict, default_policy
 from attestation.stores import ReferenceValues, TrustAnchors
 from attestation.token import create
@@ -267,3 +270,74 @@ def test_a_resource_path_is_read_in_each_form(path: str) -> None:
 def test_the_challenge_body_is_that_of_the_protocol(bench: Bench) -> None:
     _, body = bench.broker.request(messages.request_body(), NONCE)
     assert json.loads(body) == {"nonce": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "extra-params": ""}
+
+
+@pytest.fixture
+def issuing(bench: Bench) -> Bench:
+    bench.broker.issuer = Issuer(derive_key(b"broker", "attestation results", Curve.P256))
+    return bench
+
+
+def test_the_token_opens_resources_without_the_session(issuing: Bench) -> None:
+    decision = issuing.attest()
+    token = messages.read_response(messages.response_body(decision.token))
+    del issuing.broker.state.sessions[decision.session]
+    assert issuing.guest.open(issuing.broker.bearer_resource(token, DISK, b"e")) == RESOURCES[DISK]
+    last = issuing.broker.state.audit[-1]
+    assert (last.event, last.initial_measurement) == (AuditEvent.RELEASED, issuing.realm.initial_measurement.hex())
+
+
+def test_the_token_is_the_result_that_trustee_issues(issuing: Bench) -> None:
+    token = issuing.attest().token
+    assert issuing.broker.issuer is not None
+    header = json.loads(from_base64url(token.split(".")[0]))
+    assert header["jwk"] == issuing.broker.issuer.key.public.jwk()
+    result = ear.verify_jwt(token, issuing.broker.issuer.key.public, now_s=0)
+    cpu = result.submods["cpu0"]
+    assert result.profile == ear.EarProfile.TRUSTEE
+    assert result.expires_at == 300
+    assert cpu.status.text == "affirming"
+    assert cpu.annotated_evidence is not None
+    assert cpu.annotated_evidence["runtime_data_claims"]["tee-pubkey"] == messages.tee_pubkey(
+        issuing.guest.key().public
+    )
+    assert (
+        cpu.annotated_evidence["cca"]["realm"]["cca-realm-initial-measurement"]
+        == base64.b64encode(issuing.realm.initial_measurement).decode()
+    )
+
+
+def test_a_token_outlived_tampered_or_of_a_stranger_opens_nothing(issuing: Bench) -> None:
+    token = issuing.attest().token
+    stranger = derive_key(b"stranger", "attestation results", Curve.P256)
+    assert issuing.broker.issuer is not None
+    forged = ear.sign_jwt(ear.verify_jwt(token, issuing.broker.issuer.key.public), stranger, embed_key=True)
+    for bad, now_ns in ((token, 300 * 10**9), (token[:-2] + "AA", 0), (forged, 0), ("", 0)):
+        with pytest.raises(Refused):
+            issuing.broker.bearer_resource(bad, DISK, b"e", now_ns=now_ns)
+
+
+def test_evidence_that_the_policy_refuses_gets_a_token_that_opens_nothing(issuing: Bench) -> None:
+    issuing.realm = msgspec.structs.replace(issuing.realm, initial_measurement=bytes(32))
+    decision = issuing.attest()
+    assert decision.verdict is not Verdict.ALLOW
+    with pytest.raises(Denied) as denied:
+        issuing.broker.bearer_resource(decision.token, DISK, b"e")
+    assert denied.value.reason is RefusalReason.POLICY
+    assert issuing.broker.state.audit[-1].event is AuditEvent.DENIED
+
+
+def test_refused_evidence_gets_no_token(issuing: Bench) -> None:
+    session, _ = issuing.ask()
+    assert issuing.broker.attest(session, b"{").token == ""
+
+
+def test_a_veraison_result_under_the_same_key_opens_nothing(issuing: Bench) -> None:
+    assert issuing.broker.issuer is not None
+    key = issuing.broker.issuer.key
+    result = msgspec.structs.replace(
+        ear.verify_jwt(issuing.attest().token, key.public), profile=ear.EarProfile.VERAISON
+    )
+    with pytest.raises(Refused) as refused:
+        issuing.broker.bearer_resource(ear.sign_jwt(result, key), DISK, b"e")
+    assert refused.value.reason is RefusalReason.PROFILE

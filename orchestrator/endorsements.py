@@ -1,0 +1,91 @@
+"""CoRIMs and attestation results as people and scripts want to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attestation.corim import Corim
+from attestation.ear import Ear
+from attestation.trust import meaning, tier_of
+
+
+def plain(corim: Corim) -> dict[str, Any]:
+    """What a CoRIM endorses as plain data, byte strings in hex."""
+    return {
+        "id": corim.id,
+        "profile": corim.profile.value if corim.profile is not None else None,
+        "anchors": [
+            {
+                "instance_id": anchor.instance_id.hex(),
+                "implementation_id": anchor.implementation_id.hex(),
+                "key": anchor.public_key.jwk() if anchor.public_key is not None else None,
+            }
+            for anchor in corim.anchors
+        ],
+        "platform": [
+            {
+                "implementation_id": reference.implementation_id.hex(),
+                "config": reference.config.hex() if reference.config is not None else None,
+                "components": [
+                    {
+                        "name": component.name,
+                        "version": component.version,
+                        "measurement_value": component.measurement_value.hex(),
+                        "signer_id": component.signer_id.hex() if component.signer_id is not None else None,
+                    }
+                    for component in reference.components
+                ],
+            }
+            for reference in corim.platform
+        ],
+        "realm": [
+            {
+                "initial_measurement": reference.initial_measurement.hex(),
+                "extensible_measurements": [
+                    rem.hex() if rem is not None else None for rem in reference.extensible_measurements
+                ],
+                "personalization_value": _hex(reference.personalization_value),
+            }
+            for reference in corim.realm
+        ],
+    }
+
+
+def _hex(value: bytes | None) -> str | None:
+    return value.hex() if value is not None else None
+
+
+def describe(corim: Corim) -> Iterator[str]:
+    """What a CoRIM endorses, line by line."""
+    yield f"CoRIM {corim.id}"
+    yield f"profile {corim.profile or 'none: nothing in it is read as CCA'}"
+    for anchor in corim.anchors:
+        yield f"trust anchor for instance {anchor.instance_id.hex()}: {anchor.public_key!r}"
+    for platform in corim.platform:
+        yield f"platform {platform.implementation_id.hex()}"
+        if platform.config is not None:
+            yield f"  configuration {platform.config.hex()}"
+        for component in platform.components:
+            name = " ".join(word for word in (component.name or "any name", component.version) if word)
+            yield f"  {name}: {component.measurement_value.hex()}"
+    for realm in corim.realm:
+        yield f"realm {realm.initial_measurement.hex()}"
+        for index, rem in enumerate(realm.extensible_measurements):
+            if rem is not None:
+                yield f"  REM{index} {rem.hex()}"
+        if realm.personalization_value is not None:
+            yield f"  RPV {realm.personalization_value.hex()}"
+
+
+def describe_result(result: Ear) -> Iterator[str]:
+    """An attestation result, line by line: each member of each vector in words."""
+    yield f"{'accepted' if result.affirming else 'refused (policy)'}: signature holds"
+    yield f"verifier {result.verifier.developer}, {result.verifier.build}; profile {result.profile}"
+    for name, submod in result.submods.items():
+        yield f"{name}: {submod.status.text}" + (", CONTRADICTED by its own vector" if submod.contradicted else "")
+        for claim, value in (submod.vector or {}).items():
+            yield f"  {claim:<18} {value:>4}  {tier_of(value).text}: {meaning(claim, value)}"
+        problem = (submod.policy_claims or {}).get("problem")
+        if problem is not None:
+            yield f"  problem: {problem}"

@@ -1,0 +1,260 @@
+"""What may be asked for: every action is one input, judged at the next boundary, answered when that has been decided.
+
+A refusal is a problem with the reason (404 unknown, 409 forbidden now, 422 makes no sense), and nothing has changed.
+While time is paused, or a beat takes long, the answer is 202: the input is in the queue, and the trace will tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from orchestrator import inputs as i
+from orchestrator.chaos.catalogue import CATALOGUE
+from orchestrator.cluster.load import load_text
+from orchestrator.cluster.schema import Selector, Wave
+from orchestrator.operator_desk import MOST_AT_ONCE, Answer, count_changes
+from orchestrator.serve.context import Context
+from orchestrator.serve.problems import STATUS_OF_RULE, Problem
+from orchestrator.serve.shown import shown
+
+PATIENCE_S = 10.0
+"""Wall time that an action waits for its boundary before it is answered with 202."""
+LARGEST_FILE = 1 << 20
+
+_FAULT_KINDS: list[JsonValue] = [*sorted(CATALOGUE)]
+
+
+class Body(BaseModel):
+    """What all bodies share: no unknown keys, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class Launch(Body):
+    """More Realms of a kind."""
+
+    kind: str
+    count: int = Field(1, ge=1, le=MOST_AT_ONCE)
+
+
+class Migrate(Body):
+    """Where to; without it the scheduler chooses."""
+
+    to: str = ""
+
+
+class Scale(Body):
+    """How many Realms of a kind are wanted."""
+
+    kind: str
+    count: int = Field(ge=0, le=MOST_AT_ONCE)
+
+
+class Cordon(Body):
+    """Why."""
+
+    why: str = Field("operator", max_length=200)
+
+
+class Rollout(Body):
+    """A rollout as the cluster file writes it, without `kind` and `at`."""
+
+    release: str
+    component: str = "RMM"
+    waves: list[dict[str, Any]] = Field(
+        [{"machines": 1}, {"share": "30%"}, {"share": "100%"}],
+        min_length=1,
+        max_length=64,
+        json_schema_extra={"items": Wave.model_json_schema()},
+    )
+    bake: str = "10s"
+    max_failures: int = Field(0, ge=0, le=1_000_000)
+
+
+class Fault(Body):
+    """A fault as the cluster file writes it, without `at`: machine faults `select`, link faults stand `between`."""
+
+    fault: str = Field(json_schema_extra={"enum": _FAULT_KINDS})
+    during: str = Field("30s", alias="for")
+    select: dict[str, Any] | None = Field(
+        None, json_schema_extra={"properties": Selector.model_json_schema()["properties"]}
+    )
+    between: list[dict[str, Any] | Literal["control"]] | None = Field(None, min_length=2, max_length=2)
+    one_way: bool | None = None
+    loss: str | None = None
+    delay: str | None = None
+
+
+class File(Body):
+    """A cluster file whose counts of Realms differ from those that run."""
+
+    text: str = Field(max_length=LARGEST_FILE)
+    dry_run: bool = False
+
+
+class Clock(Body):
+    """How time passes on the wall; not an input, because it changes nothing in the run."""
+
+    speed: float | None = Field(None, gt=0, le=100_000)
+    paused: bool | None = None
+
+
+def routes(context: Context) -> APIRouter:
+    """Routes under /api/v1 that change something."""
+    router = APIRouter(prefix="/api/v1", tags=["act"])
+    _realms(router, context)
+    _machines(router, context)
+    _rollouts(router, context)
+    _faults(router, context)
+    _clock(router, context)
+    return router
+
+
+def _realms(router: APIRouter, context: Context) -> None:
+    @router.post("/realms")
+    async def launch(body: Launch) -> Response:
+        """Launch more Realms of a kind."""
+        return await _ask(context, i.LaunchRealms(body.kind, body.count))
+
+    @router.post("/realms/{name}/stop")
+    async def stop(name: str) -> Response:
+        """Stop a Realm for good."""
+        return await _ask(context, i.StopRealm(name))
+
+    @router.delete("/realms/{name}")
+    async def delete(name: str) -> Response:
+        """Stop a Realm if it still runs, and show it no more."""
+        return await _ask(context, i.DeleteRealm(name))
+
+    @router.post("/realms/{name}/migrate")
+    async def migrate(name: str, body: Migrate | None = None) -> Response:
+        """Move a serving Realm (modelled)."""
+        return await _ask(context, i.MigrateRealm(name, body.to if body else ""))
+
+    @router.post("/scale")
+    async def scale(body: Scale) -> Response:
+        """Launch or stop Realms of a kind until as many are wanted."""
+        return await _ask(context, i.ScaleKind(body.kind, body.count))
+
+    @router.post("/apply")
+    async def apply(body: File) -> Response:
+        """Reconcile with a changed cluster file: the counts of its Realm kinds; `dry_run` shows the difference only."""
+        counts = _difference(context, body.text)
+        if body.dry_run or not counts:
+            return shown({"kind": "difference", "schema_version": 1, "changes": counts, "applied": False})
+        return await _ask(context, i.ApplyCounts({kind: change["to"] for kind, change in counts.items()}))
+
+
+def _machines(router: APIRouter, context: Context) -> None:
+    @router.post("/machines/{name}/cordon")
+    async def cordon(name: str, body: Cordon | None = None) -> Response:
+        """Keep new Realms and migrations away from a machine."""
+        return await _ask(context, i.CordonMachine(name, body.why if body else "operator"))
+
+    @router.post("/machines/{name}/uncordon")
+    async def uncordon(name: str) -> Response:
+        """Take an operator's cordon back."""
+        return await _ask(context, i.UncordonMachine(name))
+
+
+def _rollouts(router: APIRouter, context: Context) -> None:
+    @router.post("/rollouts")
+    async def start(body: Rollout) -> Response:
+        """Roll a release out by live activation, from now on."""
+        return await _ask(context, i.StartRollout(body.model_dump(exclude_none=True)))
+
+    @router.post("/rollouts/{name}/pause")
+    async def pause(name: str) -> Response:
+        """Start nothing further until it is resumed."""
+        return await _ask(context, i.PauseRollout(name))
+
+    @router.post("/rollouts/{name}/resume")
+    async def resume(name: str) -> Response:
+        """Let a paused rollout go on."""
+        return await _ask(context, i.ResumeRollout(name))
+
+    @router.post("/rollouts/{name}/abort")
+    async def abort(name: str) -> Response:
+        """Give a rollout up; machines under way come to the end of their own table."""
+        return await _ask(context, i.AbortRollout(name))
+
+
+def _faults(router: APIRouter, context: Context) -> None:
+    @router.post("/faults")
+    async def inject(body: Fault) -> Response:
+        """Let a fault strike now; it heals itself after `for`."""
+        return await _ask(context, i.InjectFault(body.model_dump(by_alias=True, exclude_none=True)))
+
+    @router.post("/faults/{name}/heal")
+    async def heal(name: str) -> Response:
+        """Undo a fault before its time."""
+        return await _ask(context, i.HealFault(name))
+
+
+def _clock(router: APIRouter, context: Context) -> None:
+    @router.post("/clock")
+    async def clock(body: Clock) -> Response:
+        """Change the speed, pause, go on; the run is the same whatever the clock does."""
+        try:
+            context.session.set_pace(body.speed, body.paused)
+        except ValueError as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", str(error)) from error
+        return shown({"kind": "clock", "schema_version": 1, "paused": context.session.paused})
+
+
+async def _ask(context: Context, body: i.Input) -> Response:
+    session = context.session
+    if session.stopping:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "ending", "the fleet is being shut down")
+    waiting = asyncio.wrap_future(session.ask(body))
+    if session.paused:
+        return _queued(body, "time is paused")
+    try:
+        answer = await asyncio.wait_for(asyncio.shield(waiting), PATIENCE_S)
+    except TimeoutError:
+        return _queued(body, "its boundary has not come yet")
+    except asyncio.CancelledError:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "ending", "the fleet was shut down before it answered") from None
+    return _answered(answer)
+
+
+def _queued(body: i.Input, why: str) -> Response:
+    queued = {"kind": "answer", "schema_version": 1, "accepted": None, "asked": i.word(body), "what": f"queued: {why}"}
+    return shown(queued, HTTPStatus.ACCEPTED)
+
+
+def _answered(answer: Answer) -> Response:
+    if answer.rule:
+        raise Problem(STATUS_OF_RULE[answer.rule], answer.rule, answer.what, answer.hint, input=answer.number)
+    told = {
+        "kind": "answer",
+        "schema_version": 1,
+        "accepted": True,
+        "input": answer.number,
+        "asked": answer.asked,
+        "subjects": answer.subjects,
+        "what": answer.what,
+    }
+    return shown(told)
+
+
+def _difference(context: Context, text: str) -> dict[str, dict[str, int]]:
+    """What a changed file asks for: counts that differ, by kind. Raises for a bad file, and for what cannot change."""
+    loaded = load_text(text, "the file")
+    if loaded.value is None:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", loaded.render(), **loaded.as_json())
+    counts, fixed = count_changes(context.session.cluster, loaded.value)
+    if fixed:
+        hint = "only counts of Realm kinds change while a fleet runs; start a new run for the rest"
+        raise Problem(HTTPStatus.CONFLICT, "conflict", "; ".join(fixed), hint)
+    have = {kind: sum(_wanted(row, kind) for row in context.shot.realms) for kind in counts}
+    return {kind: {"from": have[kind], "to": to} for kind, to in counts.items() if to != have[kind]}
+
+
+def _wanted(row: Any, kind: str) -> bool:
+    return row.kind == kind and row.state not in ("stopped", "stopping", "failed")
