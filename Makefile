@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quickstart test test-long lint format mutants bench docs clean
+.PHONY: setup tools quickstart test test-long lint format mutants bench docs clean
 
 setup: $(STAMP)
 
@@ -14,10 +14,18 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
+# A real Prometheus and a real browser for the tests that use them: as root from Debian, else those tests skip.
+tools:
+	@missing=; for tool in prometheus chromium; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing \
+			>/dev/null || echo "not installed:$$missing; tests that need them will skip"; \
+	fi
+
 quickstart: setup
 	$(BIN)/realmfleet run clusters/quickstart.yaml --fleet ray --out runs/quickstart --replace
 
-test: setup
+test: setup tools
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
 
 test-long: setup
@@ -29,6 +37,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m dashboards.generate --check
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -42,6 +51,7 @@ bench: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m dashboards.generate
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

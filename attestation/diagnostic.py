@@ -1,4 +1,4 @@
-"""CBOR diagnostic notation (RFC 8949 section 8), for people: byte strings that hold CBOR are shown opened, as <<...>>."""
+"""CBOR diagnostic notation (RFC 8949 section 8), for people; byte strings that hold CBOR are shown opened: <<...>>."""
 
 from __future__ import annotations
 

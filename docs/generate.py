@@ -17,6 +17,7 @@ from cca_machine.costs import COSTS
 from orchestrator.chaos.checkers import CHECKERS
 from orchestrator.cli import EPILOG, app
 from orchestrator.cluster.reference import cluster_page, experiment_page
+from orchestrator.metrics.reference import markdown as metrics_page
 from orchestrator.tables import LIFE_CYCLES, LifeCycle
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -107,6 +108,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "timing.md": timing_page,
     "life-cycles.md": life_cycle_page,
     "checkers.md": checker_page,
+    "metrics.md": metrics_page,
 }
 
 

@@ -46,6 +46,9 @@ from orchestrator.engine.run_store import RunStore, StoredToken
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.metrics.collect import Carried, collect
+from orchestrator.metrics.export import write_metrics
+from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.plan import plan, trust_anchors
 from orchestrator.progress import Watch
 from orchestrator.report.summary import Summary, summarise
@@ -172,6 +175,7 @@ class Run:
         try:
             self.store = RunStore.create(self.path / rundir.DATABASE)
             self.lines = MemorySink()
+            self.carried = Carried()
             self.trace = Trace(self.store, self.lines)
             self.assembly: Assembly = assemble(self.plan, self._keep_token)
             self.engine = Engine(
@@ -223,7 +227,8 @@ class Run:
             return
         stride = self.cluster.control.beat * STATUS_EVERY_BEATS
         while self.engine.now_ns < until_ns:
-            self.engine.run_until(min(self.engine.now_ns + stride, until_ns))
+            self.engine.run_until(min(self.engine.now_ns + stride, until_ns, self.carried.next_ns))
+            self.carried.note(self.engine.now_ns, self.engine.delivered)
             if watch is not None:
                 watch(self.engine.now_ns, self.status())
 
@@ -234,6 +239,7 @@ class Run:
         began, began_ns = time.monotonic(), self.engine.now_ns
 
         def pace(now_ns: int) -> None:
+            self.carried.note(now_ns, self.engine.delivered)
             ahead = (now_ns - began_ns) / NS_PER_S / speed - (time.monotonic() - began)
             if ahead > 0:
                 time.sleep(ahead)
@@ -250,6 +256,7 @@ class Run:
         """Settle the trace, judge it, write the manifest, and end what was started."""
         digest = self.engine.finish()
         end_ns = self.engine.now_ns
+        self.carried.note(end_ns, self.engine.delivered)
         lines = [line.entry for line in self.lines.lines]
         facts = facts_of(self.cluster, end_ns, self.plan.firmware.anchors)
         result = RunResult(
@@ -276,6 +283,9 @@ class Run:
         )
         if self.options.record_door is not None:
             _write_door(self.options.record_door[1], self._door)
+        facts_of_fleet = fleet_facts(self.cluster, self.seed)
+        samples = collect(lines, facts_of_fleet, end_ns, verdicts=result.verdicts, carried=self.carried)
+        write_metrics(self.path / rundir.METRICS, samples)
         self._write_manifest("interrupted" if interrupted else "finished", result)
         self.close()
         return result

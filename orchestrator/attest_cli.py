@@ -1,6 +1,6 @@
 """The commands of attestation engineers: `token`, `corim`, `ear` and `kbs`; arguments in, one call, results out.
 
-Conventions are those of `orchestrator.cli`. What is refused or malformed leaves with exit code 1, wrong arguments with 2.
+Conventions are those of `orchestrator.cli`: what is refused or malformed leaves with 1, wrong arguments with 2.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import typer
 
 from orchestrator import attest_cli
 from orchestrator.errors import ExitCode, UserMistake
+from orchestrator.rim_cli import rim
 from orchestrator.rmm_cli import rmm
 
 if TYPE_CHECKING:
@@ -32,13 +33,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+metrics = typer.Typer(help="Metrics of a run.", no_args_is_help=True)
 chaos = typer.Typer(help="Fault-injection experiments.", no_args_is_help=True)
 app.add_typer(chaos, name="chaos")
+app.add_typer(metrics, name="metrics")
 app.add_typer(attest_cli.token, name="token")
 app.add_typer(attest_cli.corim, name="corim")
 app.add_typer(attest_cli.ear, name="ear")
 app.add_typer(attest_cli.kbs, name="kbs")
 app.add_typer(rmm, name="rmm")
+app.add_typer(rim, name="rim")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]
@@ -238,6 +242,20 @@ def inspect(
     else:
         manifest = look.manifest(run_dir)
         _print_json(manifest, indent=None if as_json else 2)
+
+
+@metrics.command("load")
+def metrics_load(
+    run_dir: RunDir,
+    into: Annotated[Path, typer.Option(help="Prometheus data directory to write blocks into.")],
+    epoch: Annotated[str | None, typer.Option(help="Where virtual time 0 lies (default 2026-01-01T00:00:00Z).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load a finished run into a Prometheus data directory, so that its virtual day opens in Grafana."""
+    from orchestrator.metrics.backfill import backfill, parse_epoch
+
+    loaded = backfill(run_dir, into, None if epoch is None else parse_epoch(epoch))
+    _answer(as_json, loaded.as_json(), loaded.text())
 
 
 # -- the environment --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
     manifest.json    seed, versions, digests, actor pids, status; written at the start and again at the end
     anchors.json     trust anchors of the verifier, as a ccatoken store
     ray.log          what Ray had to say, in runs on Ray
+    metrics.om       OpenMetrics with virtual time stamps; `realmfleet metrics load` back-fills Prometheus with it
     run.db           journal, trace, tokens (SQLite; `orchestrator.engine.run_store`)
 
 A directory is made only after everything that can be refused has been checked, and `manifest.json` is replaced whole,
@@ -24,6 +25,7 @@ MANIFEST = "manifest.json"
 CLUSTER = "cluster.yaml"
 ANCHORS = "anchors.json"
 DATABASE = "run.db"
+METRICS = "metrics.om"
 RAY_LOG = "ray.log"
 
 

@@ -216,6 +216,9 @@ _PMU_CODES: dict[str, tuple[int, int, int, int, int]] = {
 PLANE_REGISTERS: dict[int, str] = {sysreg_code(*code): name for name, code in _CODES.items()}
 """Registers that P0 reads and writes on behalf of another plane, by code (PLANE_SYSREG_READ)."""
 
+WIDE_REGISTERS = frozenset(("par_el1", "ttbr0_el1", "ttbr1_el1"))
+"""Registers of which 128 bits can be asked for."""
+
 PLANE_PMU_REGISTERS: dict[int, str] = {sysreg_code(*code): name for name, code in _PMU_CODES.items()}
 """The same for the PMU, event counters excepted."""
 

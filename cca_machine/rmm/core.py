@@ -57,6 +57,8 @@ class Core:
         self.services: dict[int, tuple[str, Callable[..., Any]]] = {}
         """Realm services of a later RSI, and those that it answers otherwise than RSI 1.0."""
         self.exit_type: type[RecExit] = RecExit
+        self.pe = 0
+        """The PE that the present call came from."""
 
     def walk(self, realm: Realm, ipa: int, level: int) -> Walk:
         """Walk the Realm's tables towards `level` (DEN0137 1.0-rel0, RttWalk)."""

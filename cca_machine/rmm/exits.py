@@ -10,8 +10,12 @@ from collections.abc import Callable
 
 from cca_machine.abi.guest import ExceptionKind, SystemRegister
 from cca_machine.abi.rmi import NUM_GPRS, ExitReason
-from cca_machine.rmm import inject, syndrome
+from cca_machine.abi.rsi import Rsi
+from cca_machine.abi.rsi2 import PlaneExitReason
+from cca_machine.abi.smc import function_id
+from cca_machine.rmm import inject, plane, syndrome
 from cca_machine.rmm.core import RmmPanicked
+from cca_machine.rmm.features import EDITION_1_0, EDITION_2_0
 from cca_machine.rmm.realm_memory import Reach, translate
 from cca_machine.rmm.services import call
 from cca_machine.rmm.state import LastExit
@@ -35,6 +39,26 @@ FORWARDED_SYSREGS = frozenset(
     )
 )
 """Virtual interrupt registers whose accesses the Host completes; the RMM emulates all others."""
+
+
+_GIC_MASK, _GIC = _sysreg(3, 3, 15, 8, 0), _sysreg(3, 0, 12, 8, 0)
+_GIC_PRIORITY_MASK = _sysreg(3, 0, 4, 6, 0)
+"""RMI 2.0: every access to the CPU interface of the GIC is the Host's, who owns the virtual one."""
+
+_UNDEFINED = (
+    (_sysreg(2, 7, 14, 0, 0), _sysreg(2, 1, 8, 0, 0)),  # BRBE
+    (_sysreg(3, 7, 15, 14, 0), _sysreg(3, 0, 10, 4, 0)),  # MPAM
+    (_SYSREG_MASK, _sysreg(3, 0, 10, 2, 5)),  # S2POR_EL1
+)
+"""RMI 2.0: (mask, value) of registers that do not exist for a Realm."""
+
+
+def _is_gic(esr: int) -> bool:
+    return esr & _GIC_MASK == _GIC or esr & _SYSREG_MASK == _GIC_PRIORITY_MASK
+
+
+def _is_undefined(esr: int) -> bool:
+    return any(esr & mask == value for mask, value in _UNDEFINED)
 
 
 def leave(running: RunningRec, kind: ExceptionKind, esr: int, far: int, hpfar: int) -> bool:
@@ -68,7 +92,23 @@ def _synchronous(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
     return False
 
 
+def _to_p0(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
+    """Stop the active plane with this exception; False when the Host must bring in P0's run page first."""
+    level = plane.stop(running, PlaneExitReason.SYNC, LastExit(esr, far, hpfar))
+    if level is not None:
+        emulated_stage2_abort(running, level, plane.run_page_of(running.state))
+    return level is None
+
+
 def _wfx(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
+    if running.state.active_plane:
+        waits = running.state.trap_wfe if esr & 1 else running.state.trap_wfi
+        if waits or running.core.quirks.plane_wait_to_p0:
+            running.state.pc += 4
+            if _to_p0(running, esr, far, hpfar):
+                return True
+            running.state.pc -= 4
+            return False
     trap = syndrome.WFX_TI
     if running.core.quirks.bare_wfx:
         trap = syndrome.WFX_TI_BIT_0
@@ -82,6 +122,11 @@ def _wfx(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
 
 
 def _hvc(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
+    if running.state.active_plane:
+        if _to_p0(running, esr, far, hpfar):
+            return True
+        running.state.pc -= 4
+        return False
     inject.undefined(running.state)
     return True
 
@@ -92,6 +137,10 @@ def _smc(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
 
 def service_call(running: RunningRec) -> bool:
     """The Realm executed SMC with its arguments in x0..; True when it carries on."""
+    rec = running.state
+    if rec.active_plane and (function_id(rec.gprs[0]) != Rsi.HOST_CALL or rec.trap_host_call):
+        # Only P0 reaches the services of the RMM; what another plane asks for is P0's to answer.
+        return _to_p0(running, ExceptionClass.SMC << syndrome.EC_SHIFT | syndrome.IL, 0, 0)
     outcome = call(running)
     if outcome.abort_level is not None:
         emulated_stage2_abort(running, outcome.abort_level, running.state.gprs[outcome.buffer])
@@ -108,7 +157,16 @@ def _system_register(running: RunningRec, esr: int, far: int, hpfar: int) -> boo
     rec = running.state
     register = esr >> 5 & 0x1F
     reads = bool(esr & 1)
+    if running.core.features.edition == EDITION_2_0 and _is_undefined(esr):
+        inject.undefined(rec)
+        return True
     rec.pc += 4
+    if running.core.features.edition == EDITION_2_0 and _is_gic(esr):
+        running.exit.esr = esr & ~(0x1F << 5)
+        if not reads:
+            value = 0 if register == syndrome.XZR else rec.gprs[register]
+            running.exit.gprs = (value, *(0,) * (NUM_GPRS - 1))
+        return False
     if esr & _SYSREG_MASK in FORWARDED_SYSREGS:
         running.exit.esr = esr & (syndrome.EC_MASK | _SYSREG_MASK | 1)
         if not reads:
@@ -125,6 +183,8 @@ def _data_abort(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
         return _external_abort(running, esr, far)
     ipa = syndrome.faulting_ipa(hpfar)
     reach = translate(running.core, running.realm, ipa).reach
+    if running.state.active_plane and (syndrome.is_permission_fault(esr) or reach is Reach.EMPTY):
+        return _to_p0(running, esr, far, hpfar)
     if reach in (Reach.EMPTY, Reach.BEYOND):
         inject.synchronous_external_abort(running.state, esr, far)
         return True
@@ -132,10 +192,12 @@ def _data_abort(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
     if ipa < running.realm.half:
         running.exit.esr = esr & syndrome.VISIBLE_NOT_EMULATED
     elif not esr & syndrome.ISV and not running.core.quirks.no_isv_still_emulatable:
-        il = 0 if running.core.quirks.bare_wfx else syndrome.IL
+        hidden = running.core.quirks.bare_wfx and running.core.features.edition == EDITION_1_0
+        il = 0 if hidden else syndrome.IL
         running.exit.esr = esr & (syndrome.VISIBLE_NOT_EMULATED | il)
     else:
         _emulatable_abort(running, esr, far)
+    plane.show_tree(running)
     return False
 
 
@@ -154,11 +216,14 @@ def _instruction_abort(running: RunningRec, esr: int, far: int, hpfar: int) -> b
     ipa = syndrome.faulting_ipa(hpfar)
     empty = translate(running.core, running.realm, ipa).reach is Reach.EMPTY
     if syndrome.is_permission_fault(esr) or empty or ipa >= running.realm.half:
+        if running.state.active_plane:
+            return _to_p0(running, esr, far, hpfar)
         inject.synchronous_external_abort(running.state, esr, far)
         return True
     hidden = 0 if running.core.quirks.instruction_abort_shows_fnv else syndrome.FNV
     running.exit.esr = esr & syndrome.VISIBLE_NOT_EMULATED & ~hidden
     running.exit.hpfar = hpfar
+    plane.show_tree(running)
     return False
 
 
@@ -176,6 +241,8 @@ def _external_abort(running: RunningRec, esr: int, far: int) -> bool:
 def _vector_unit(running: RunningRec, esr: int, far: int, hpfar: int) -> bool:
     # Floating point state is switched on first use; SVE exists only where the Realm asked for it, SME never.
     unit = syndrome.exception_class(esr)
+    if running.state.active_plane and running.state.trap_simd:
+        return _to_p0(running, esr, far, hpfar)
     if unit == ExceptionClass.SME or (unit == ExceptionClass.SVE and not running.realm.flags & 2):
         inject.undefined(running.state)
     return True

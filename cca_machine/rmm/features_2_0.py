@@ -29,6 +29,8 @@ class LaterFeatures(msgspec.Struct, frozen=True, kw_only=True):
     mec_count: int = 0xFFFE
     contexts: int = MAX_CONTEXTS
     yields: bool = False
+    sysreg_128: bool = False
+    """FEAT_SYSREG128: registers of planes may be read and written with 128 bits."""
     pmu: bool = False
     """Whether register 0 shows a PMU; TF-RMM does not under 2.0."""
 
@@ -44,7 +46,9 @@ class LaterFeatures(msgspec.Struct, frozen=True, kw_only=True):
         return first, second, third, fourth, self.mec_count
 
     @classmethod
-    def from_registers(cls, values: Sequence[int], *, yields: bool = False) -> LaterFeatures:
+    def from_registers(
+        cls, values: Sequence[int], *, yields: bool = False, sysreg_128: bool = False
+    ) -> LaterFeatures:
         """The machine that reports `values` as feature registers 0 to 4."""
         first, second, third, fourth, fifth = values
         return cls(
@@ -58,5 +62,6 @@ class LaterFeatures(msgspec.Struct, frozen=True, kw_only=True):
             s2ap_indirect=bool(fourth & _S2AP_INDIRECT),
             mec_count=fifth,
             yields=yields,
+            sysreg_128=sysreg_128,
             pmu=bool(first >> 26 & 1),
         )

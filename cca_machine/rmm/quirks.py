@@ -76,6 +76,45 @@ class QuirkSet(msgspec.Struct, frozen=True, kw_only=True):
     reserved_flags_ignored: bool = False
     """Reserved bits of DATA_CREATE flags and of a REC's MPIDR are ignored, as SBZ fields are in the text."""
 
+    rim_hashes_params: bool = False
+    """D9, for 2.0: the initial RIM is the hash of the Realm parameters, instead of zero."""
+    one_granule_per_call: bool = False
+    """G8: GRANULE_RANGE_DELEGATE and UNDELEGATE do one granule per call."""
+    unknown_feature_zero: bool = False
+    """G8: FEATURES of a register that does not exist succeeds with 0."""
+    tracking_end_echoed: bool = False
+    """GRANULE_TRACKING_GET returns the end that it was asked for, wherever the memory ends (TF-RMM granule.c)."""
+    pmu_flag_unchecked: bool = False
+    """A Realm may ask for a PMU although register 0 shows none (TF-RMM realm.c)."""
+    permission_value_unchecked: bool = False
+    """G6: RSI_MEM_SET_PERM_VALUE takes any value; one above 15 spills into the next index."""
+    permission_index_truncated: bool = False
+    """Overlay indices are read as 32 bits (TF-RMM runtime/rsi/memory.c)."""
+    sha_384_unadvertised: bool = False
+    """G7: SHA-384 is accepted though feature register 1 does not show it."""
+    sha_384_shown_as_512: bool = False
+    """G7: RSI_REALM_CONFIG tells a Realm with SHA-384 that it has SHA-512."""
+    aux_mapping_wins: bool = False
+    """RTT_SET_RIPAS fails at a page that an auxiliary tree maps even after it changed others (TF-RMM rtt.c)."""
+    aux_destroyed_reports_entry: bool = False
+    """RTT_AUX_MAP_PROTECTED names the index of a destroyed entry where the tree belongs (TF-RMM rtt.c)."""
+    aux_block_base: bool = False
+    """RTT_AUX_MAP_PROTECTED below a block of the primary tree maps the start of that block (TF-RMM realign_pa)."""
+    aux_share_counts_again: bool = False
+    """RTT_AUX_MAP_UNPROTECTED of a range that is shared already takes another reference on the table (TF-RMM rtt.c)."""
+    init_ripas_forgets_holder: bool = False
+    """RTT_INIT_RIPAS makes RAM of an entry that a stateful operation holds, whose table keeps a reference for good."""
+    measurement_read_keeps: bool = False
+    """RSI_MEASUREMENT_READ leaves x5 to x7 as they were where the digest does not reach (TF-RMM realm_attest.c)."""
+    s2ap_overrun_fails: bool = False
+    """RTT_SET_S2AP fails when an entry crosses the top, even after it changed others (TF-RMM rtt.c)."""
+    forced_p0_is_sync: bool = False
+    """A plane that the Host forces out is told to P0 as SYNC, instead of HOST (TF-RMM run.c)."""
+    plane_interrupts_unchecked: bool = False
+    """List registers that P0 gives a plane may name any interrupt, with any priority (TF-RMM lib/gic)."""
+    plane_wait_to_p0: bool = False
+    """Any trapped WFI or WFE of a plane goes to P0, whether P0 or the Host asked for the trap (TF-RMM exit.c)."""
+
 
 SUGGESTED = QuirkSet()
 
@@ -113,5 +152,47 @@ TF_RMM = QuirkSet(
     hint_reaches_psci=True,
 )
 
+TF_RMM_2_0 = QuirkSet(
+    name="tf-rmm",
+    denied_completes=True,
+    full_level_1_reports_parent=True,
+    empty_over_destroyed=True,
+    version_reports_highest=True,
+    realm_config_keeps_page=True,
+    bare_wfx=True,
+    psci_version_unlisted=True,
+    scan_whole_lowest_level=True,
+    ripas_truncated=True,
+    destroyed_flag_exact=True,
+    host_call_imm_32=True,
+    host_call_lost_keeps_x0=True,
+    instruction_abort_shows_fnv=True,
+    cpu_on_keeps_registers=True,
+    hint_reaches_psci=True,
+    rim_hashes_params=True,
+    one_granule_per_call=True,
+    unknown_feature_zero=True,
+    tracking_end_echoed=True,
+    pmu_flag_unchecked=True,
+    permission_value_unchecked=True,
+    permission_index_truncated=True,
+    sha_384_unadvertised=True,
+    sha_384_shown_as_512=True,
+    aux_mapping_wins=True,
+    aux_destroyed_reports_entry=True,
+    aux_block_base=True,
+    s2ap_overrun_fails=True,
+    aux_share_counts_again=True,
+    init_ripas_forgets_holder=True,
+    measurement_read_keeps=True,
+    forced_p0_is_sync=True,
+    plane_interrupts_unchecked=True,
+    plane_wait_to_p0=True,
+)
+"""The answers of TF-RMM's main branch; G numbers are rows of the list of deviations that comes with its traces."""
+
 QUIRK_SETS: dict[str, QuirkSet] = {quirks.name: quirks for quirks in (SUGGESTED, TEXT, TF_RMM)}
 """Sets by the name that a machine profile gives."""
+
+QUIRK_SETS_2_0: dict[str, QuirkSet] = {quirks.name: quirks for quirks in (SUGGESTED, TEXT, TF_RMM_2_0)}
+"""The same for machines that speak RMI 2.0."""

@@ -12,7 +12,16 @@ from typing import Any
 
 import msgspec
 
-from cca_machine.abi.rmi import REC_EXIT, RUN_EXIT_OFFSET, Rmi, RmiStatus, RttEntryState, status_of
+from cca_machine.abi.rmi import (
+    REC_EXIT,
+    RUN_EXIT_OFFSET,
+    VERSION_1_0,
+    Rmi,
+    RmiStatus,
+    RttEntryState,
+    status_of,
+)
+from cca_machine.abi.rmi2 import VERSION_2_0
 from cca_machine.hardware.address import GRANULE_BYTES
 from cca_machine.hardware.gpt import GranuleProtectionFault, World
 from cca_machine.hardware.granule_map import Bank
@@ -31,8 +40,10 @@ from cca_machine.rmm.replay_ports import (
     number,
     set_world,
 )
+from cca_machine.rmm.replay_2_0 import TraceReplay2
 from cca_machine.rmm.rmm import Rmm
 from cca_machine.rmm.state import RmmState
+from cca_machine.rmm.trace_report import CommandReport, TraceReport
 
 Record = Mapping[str, Any]
 RESULTS_ON_SUCCESS: dict[str, tuple[int, ...]] = {
@@ -54,25 +65,6 @@ RESULTS_ON_REFUSAL: dict[str, tuple[int, ...]] = {
     "RTT_UNMAP_UNPROTECTED": (1,),
 }
 EXIT_FIELDS = ("exit_reason", "esr", "far", "hpfar", "gprs", "ripas_base", "ripas_top", "ripas_value", "imm")
-
-
-class CommandReport(msgspec.Struct):
-    """Agreement on one command: `first` holds the first disagreement with both answers."""
-
-    calls: int = 0
-    agreements: int = 0
-    first: dict[str, Any] | None = None
-
-
-class TraceReport(msgspec.Struct):
-    """Agreement on a trace, by command name; END compares every granule's final state."""
-
-    commands: dict[str, CommandReport] = {}
-
-    @property
-    def agrees(self) -> bool:
-        """Whether nothing differed."""
-        return all(report.calls == report.agreements for report in self.commands.values())
 
 
 class TraceReplay:
@@ -199,17 +191,21 @@ def replay(records: Iterable[Record], quirks: QuirkSet | None = None) -> TraceRe
     """Replay a whole trace; the quirk set is the header's, else that of the recorded firmware.
 
     Raises:
-        ValueError: the first record is not a header of an RMI 1.0 trace.
+        ValueError: the first record is not a header of an RMI 1.0 or 2.0 trace.
     """
-    turn: TraceReplay | None = None
+    turn: TraceReplay | TraceReplay2 | None = None
     for record in records:
         if turn is None:
-            if "header" not in record or number(record.get("rmi_version", 0)) != 0x1_0000:
-                raise ValueError("not a trace of RMI 1.0: the first record is no header of that version")
-            turn = TraceReplay(record, quirks)
+            reader = _READERS.get(number(record.get("rmi_version", 0))) if "header" in record else None
+            if reader is None:
+                raise ValueError("not a trace of RMI 1.0 or 2.0: the first record is no header of these versions")
+            turn = reader(record, quirks)
         else:
             turn.feed(record)
     return turn.report if turn else TraceReport()
+
+
+_READERS: dict[int, type[TraceReplay] | type[TraceReplay2]] = {VERSION_1_0: TraceReplay, VERSION_2_0: TraceReplay2}
 
 
 def features_of(header: Record) -> RmmFeatures:

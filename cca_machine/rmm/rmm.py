@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cca_machine.abi.guest import GuestPort
 from cca_machine.abi.rmi import Rmi
+from cca_machine.abi.rmi2 import RecExit2, status_name
 from cca_machine.abi.rmm_el3 import El3Services
 from cca_machine.abi.smc import MASK64, NOT_SUPPORTED, RESULT_REGISTERS, SVE_HINT, Registers
 from cca_machine.hardware.gpt import GranuleProtectionFault
@@ -14,8 +15,10 @@ from cca_machine.rmm.core import Core, RmmPanicked, TokenMaker
 from cca_machine.rmm.edition_1_0.answers import answer
 from cca_machine.rmm.edition_1_0.bulk import BULK
 from cca_machine.rmm.edition_1_0.table import rows
-from cca_machine.rmm.features import RmmFeatures
+from cca_machine.rmm.edition_2_0 import table as edition_2_0
+from cca_machine.rmm.features import EDITION_2_0, RmmFeatures
 from cca_machine.rmm.quirks import SUGGESTED, QuirkSet
+from cca_machine.rmm.rsi_1_1 import SERVICES_1_1
 from cca_machine.rmm.state import RmmState
 from cca_machine.rmm.token import El3TokenMaker
 
@@ -25,7 +28,7 @@ _NOTHING: Registers = (0,) * RESULT_REGISTERS
 
 
 class Rmm:
-    """One booted RMM image, speaking RMI 1.0.
+    """One booted RMM image, speaking RMI 1.0 or 2.0 as its features say.
 
     All that survives it is `state`: a live activation builds a new `Rmm` around the same state, and keys and platform
     token are fetched again from EL3. After a panic (`fail`) every call answers -1 until the machine is reset.
@@ -43,9 +46,20 @@ class Rmm:
     ) -> None:
         self.state = state
         self.core = Core(state, hardware, el3, guest, features or RmmFeatures(), quirks, tokens or El3TokenMaker(el3))
-        self._rows = {
-            fid: (row.handler, row.arguments, row.name, self.core.tally.rmi.setdefault(row.name, {}))
-            for fid, row in rows(quirks).items()
+        self._later = self.core.features.edition == EDITION_2_0
+        if self._later:
+            self.core.services, self.core.exit_type = SERVICES_1_1, RecExit2
+            self.core.tally.status_name = status_name
+        served = edition_2_0.rows(self.core.features) if self._later else rows(quirks)
+        taken = edition_2_0.ARGUMENT_REGISTERS if self._later else None
+        self._rows: dict[int, tuple[Callable[..., Registers], int, bool, dict[int, int]]] = {
+            fid: (
+                row.handler,
+                row.arguments if taken is None else taken,
+                self._later or fid == Rmi.REC_ENTER,
+                self.core.tally.rmi.setdefault(row.name, {}),
+            )
+            for fid, row in served.items()
         }
         self._unknown_calls = self.core.tally.rmi.setdefault("UNKNOWN", {})
 
@@ -91,12 +105,14 @@ class Rmm:
         row = self._rows.get(fid & _FID_MASK)
         if row is None or self.state.failed:
             self._unknown_calls[NOT_SUPPORTED] = self._unknown_calls.get(NOT_SUPPORTED, 0) + 1
+            if self._later:
+                return edition_2_0.echoed((NOT_SUPPORTED,), (*args, *_NOTHING)[: edition_2_0.ARGUMENT_REGISTERS])
             return _UNKNOWN
-        handler, count, _, answers = row
+        handler, count, with_pe, answers = row
         if len(args) != count:
             args = (*args, *_NOTHING)[:count]
         try:
-            result = handler(self.core, *args) if handler is not _ENTER else handler(self.core, *args, pe)
+            result = handler(self.core, *args, pe) if with_pe else handler(self.core, *args)
         except (RmmPanicked, GranuleProtectionFault):
             # Handlers answer the faults that Hosts and Realms can cause; one that is left hit the RMM's own memory.
             self.fail()
@@ -114,7 +130,7 @@ class Rmm:
         and counters are those of the single calls; contiguous runs cost by run.
         """
         masked = fid & _FID_MASK
-        bulk = None if masked not in self._rows else BULK.get(masked)
+        bulk = None if masked not in self._rows or self._later else BULK.get(masked)
         steps = (*stride, *_NOTHING)[: len(args)]
         done, last = 0, _NOTHING
         while done < count:
@@ -136,5 +152,3 @@ class Rmm:
         """SHA-256 over the state of the RMM; a refused command leaves it as it was."""
         return self.state.digest()
 
-
-_ENTER = rows(SUGGESTED)[int(Rmi.REC_ENTER)].handler

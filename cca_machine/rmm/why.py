@@ -1,7 +1,7 @@
 """Why a call was refused: the failure condition of its command's table that decided.
 
-A refused command changes nothing, so the question can be asked after the answer, of the state as it is. The tables are a
-second statement of what the handlers decide, and no state: `Rmm.smc` never looks at them.
+A refused command changes nothing, so the question can be asked after the answer, of the state as it is. The tables
+are a second statement of what the handlers decide, and no state: `Rmm.smc` never looks at them.
 """
 
 from __future__ import annotations

@@ -116,7 +116,9 @@ def machine_nodes(
         tree.text("compatible", "arm,psci-1.0", "arm,psci-0.2", "arm,psci")
 
 
-def gic_node(tree: TreeBlob, regions: Sequence[int], phandle: int, its: tuple[int, int] | None, its_phandle: int) -> None:
+def gic_node(
+    tree: TreeBlob, regions: Sequence[int], phandle: int, its: tuple[int, int] | None, its_phandle: int
+) -> None:
     """A GICv3 with `regions` (base and size of distributor and redistributors), and its ITS."""
     with tree.node("intc", regions[0]):
         tree.cells("phandle", phandle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 
@@ -45,10 +46,8 @@ def linux_image(data: bytes) -> Kernel:
         VmmMistake: it is no arm64 image.
     """
     if data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
-        try:
+        with contextlib.suppress(zlib.error):
             data = zlib.decompress(data, _GZIP)
-        except zlib.error:
-            pass
     if data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC or len(data) < _HEADER_BYTES:
         raise VmmMistake("the kernel is no arm64 Linux Image", "an Image (or Image.gz) with `ARM\\x64` at byte 56")
     text_offset, load_bytes = struct.unpack_from("<QQ", data, 8)

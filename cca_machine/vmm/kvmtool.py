@@ -158,9 +158,16 @@ def _pieces(
         pieces.append(Piece("initrd", base, content))
         initrd = base, base + len(content)
     if "firmware" in given:
-        pc = int(last(given, "firmware-address") or hex(RAM_BASE), 0)
+        pc = _address(last(given, "firmware-address"))
         pieces.append(Piece("firmware", pc, inputs.need("firmware")))
     return pieces, pc, initrd
+
+
+def _address(text: str | None) -> int:
+    try:
+        return RAM_BASE if text is None else int(text, 0) & 0xFFFF_FFFF_FFFF_FFFF
+    except ValueError:
+        raise VmmMistake(f"{text!r} is no address", "--firmware-address 0x80000000") from None
 
 
 def _devices(given: dict[str, list[str]]) -> int:
@@ -252,9 +259,7 @@ def _pci(tree: TreeBlob, machine: _Machine) -> None:
         tree.cells(
             "ranges", PCI_IO, 0, 0, 0, 0, 0, 0x1_0000, PCI_MEMORY, 0, window, 0, window, 0, RAM_BASE - window
         )  # fmt: skip
-        lines = [
-            (slot << 11, 0, 0, 1, _GIC, 0, 0, SPI, _PCI_SPI + slot, LEVEL_HIGH) for slot in range(_PCI_SLOTS)
-        ]
+        lines = [(slot << 11, 0, 0, 1, _GIC, 0, 0, SPI, _PCI_SPI + slot, LEVEL_HIGH) for slot in range(_PCI_SLOTS)]
         tree.cells("interrupt-map", *(cell for line in lines for cell in line))
         tree.cells("interrupt-map-mask", 0x1F << 11, 0, 0, 7)
         tree.cells("#interrupt-cells", 1)

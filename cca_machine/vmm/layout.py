@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 
 from cca_machine.abi.rmi import PAGE_BYTES, HashAlgorithm, RealmFlags
@@ -88,14 +90,16 @@ def ascending(pieces: list[Piece]) -> tuple[Piece, ...]:
         VmmMistake: two lie on one page.
     """
     ordered = sorted((piece for piece in pieces if piece.content), key=lambda piece: piece.base)
-    for below, above in zip(ordered, ordered[1:], strict=False):
+    for below, above in pairwise(ordered):
         if above.first_page < below.base + len(below.content):
-            raise VmmMistake(f"{below.what} and {above.what} overlap at {above.base:#x}", "more memory, or smaller files")
+            raise VmmMistake(
+                f"{below.what} and {above.what} overlap at {above.base:#x}", "more memory, or smaller files"
+            )
     return tuple(ordered)
 
 
 def hash_name(text: str) -> str:
-    """"sha256" or "sha512", however it is written."""
+    """ "sha256" or "sha512", however it is written."""
     name = text.lower().replace("-", "")
     if name not in HASHES:
         raise VmmMistake(f"{text!r} is no measurement algorithm of RMM 1.0", "sha256 or sha512")

@@ -1,4 +1,4 @@
-"""What host, RMM and VMM allow a Realm; of several opinions the lower wins (veraison/cca-realm-measurements configs)."""
+"""What host, RMM and VMM allow a Realm; of several the lower wins (veraison/cca-realm-measurements configs)."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Sources: QEMU hw/arm/virt.c and hw/arm/boot.c through veraison/cca-realm-measure
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -213,7 +214,8 @@ def _cpu(machine: _Machine, text: str) -> None:
     for name, value in properties(text, "-cpu"):
         counted = {"num-breakpoints": "num_bps", "num-watchpoints": "num_wps", "num-pmu-counters": "pmu_num_ctrs"}
         if name in counted:
-            limits = limits.lowered(Limits(**{counted[name]: int(value) if value.isdecimal() else -1}))
+            most: dict[str, Any] = {counted[name]: int(value) if value.isdecimal() else -1}
+            limits = limits.lowered(Limits(**most))
         elif name == "pmu":
             pmu = switch(value, name)
             limits = limits.lowered(Limits(pmu=bool(limits.pmu) if pmu is None else pmu))

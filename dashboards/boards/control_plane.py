@@ -57,8 +57,19 @@ _WORK = Row(
         ),
         Panel(
             "Commands refused",
-            "Totals so far, by command.",
+            "Totals so far by command; the trace says which machine and with what status.",
             (Query("realmfleet_commands_refused_total > 0", "{{command}}", empty_when="machines refused no command"),),
+        ),
+        Panel(
+            "Operator inputs",
+            "What operators asked of a live run so far, and whether it took effect or by which rule it was refused.",
+            (
+                Query(
+                    "sum by (asked, result) (realmfleet_operator_inputs_total)",
+                    "{{asked}}: {{result}}",
+                    empty_when="no operator did anything while it ran",
+                ),
+            ),
         ),
         Panel(
             "Beats and calls of the fleet",

@@ -5,6 +5,8 @@
     labels.py      the labels and the values each may take
     tally.py       the present value of every series, as integers
     samples.py     every series over the virtual time of a run
+    fleet_facts.py what must be known of a run besides its trace
+    process.py     what is true of one execution only: versions, actors, wall time
     folds/         one file per concern: which trace records move which metrics
     collect.py     drives the folds over a trace and samples them
     export.py      OpenMetrics text with virtual timestamps, and what is written into the run directory

@@ -12,6 +12,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -76,6 +77,24 @@ def backfill(run_dir: Path, target: Path, epoch_s: int | None = None, promtool: 
     except OSError as error:
         raise UserMistake(f"cannot write {target}: {error.strerror}", "name a writable directory") from error
     return Backfilled(str(target), stamps_ms[0], stamps_ms[-1])
+
+
+def parse_epoch(text: str) -> int:
+    """Seconds since 1970 of what a user writes: a whole number, or an instant like 2026-11-01T00:00:00Z.
+
+    Raises:
+        UserMistake: it is neither, or lies before 1970; a time without zone is taken for UTC.
+    """
+    try:
+        instant = datetime.fromisoformat(text) if not text.isdecimal() else datetime.fromtimestamp(int(text), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise UserMistake(
+            f"--epoch {text} is no instant", "write 2026-11-01T00:00:00Z, or seconds since 1970"
+        ) from None
+    epoch_s = int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp())
+    if epoch_s < 0:
+        raise UserMistake(f"--epoch {text} lies before 1970", "write 2026-11-01T00:00:00Z, or seconds since 1970")
+    return epoch_s
 
 
 def _rewrite(text: Iterable[str], out: TextIO, by_ms: int) -> list[int]:

@@ -47,6 +47,8 @@ _RUN = (
     _gauge("sim_time_seconds", "Virtual time since the start of the run.",
            boards=(CONTROL,), origin=Origin.RUN, **S),
     _counter("trace_records_total", "Records of the trace, by kind.", by.RECORD_KIND, boards=(CONTROL,), zeros=False),
+    _counter("operator_inputs_total", "Inputs of operators to a live run, by what was asked and what became of it.",
+             by.ASKED, by.INPUT_RESULT, boards=(CONTROL,), zeros=False),
     _counter("messages_delivered_total", "Messages that links carried.", boards=(CONTROL,), origin=Origin.RUN),
     _counter("messages_lost_total", "Messages that links lost, by which way they went.",
              by.LEG, boards=(CHAOS, CONTROL)),

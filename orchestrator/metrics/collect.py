@@ -24,6 +24,7 @@ from orchestrator.metrics.folds.handler import Fold
 from orchestrator.metrics.folds.links import Links
 from orchestrator.metrics.folds.machines import Machines
 from orchestrator.metrics.folds.migration import Migrations
+from orchestrator.metrics.folds.operator import Operator
 from orchestrator.metrics.folds.placement import Placement
 from orchestrator.metrics.folds.service import Service
 from orchestrator.metrics.samples import Samples
@@ -50,6 +51,7 @@ class Collector:
             Firmware(self.tally),
             Chaos(self.tally, self._service),
             Links(self.tally),
+            Operator(self.tally),
         )
         self._handlers: dict[str, list[Callable[[Line], None]]] = {}
         for fold in folds:

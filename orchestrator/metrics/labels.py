@@ -14,7 +14,7 @@ from attestation.trust import Tier, TrustClaim
 from cca_machine import commands
 from cca_machine.abi.lfa import LfaStatus
 from cca_machine.abi.rmi import UNKNOWN_CALL, Rmi, RmiStatus
-from orchestrator import records
+from orchestrator import inputs, records
 from orchestrator.chaos.catalogue import CATALOGUE as FAULTS
 from orchestrator.chaos.checkers import CHECKERS
 from orchestrator.chaos.records import ChaosRecord
@@ -81,7 +81,8 @@ MIGRATION_RESULT = closed("result", "moved", "resumed", "lost")
 MIGRATION_PHASE = Label("phase", ("open", "committed", "aborting"))
 MIGRATION_RULE = closed("rule", "realm", "source", "trust", "activity", "sessions", "target", "features", "firmware")
 COMPONENT = closed("component", "BL2", "BL31", "RMM", "HES")
-ROLLOUT_STAGE = Label("stage", (Stage.RUNNING, Stage.HELD, Stage.WAITING, Stage.FINISHED))
+ROLLOUT_STAGE = Label("stage", tuple(stage for stage in Stage if stage not in (Stage.AWAITED, Stage.BAKING)))
+"""Baking counts as running: the trace says when a wave was baked, not when baking began."""
 ROLLOUT_PHASE = Label("phase", tuple(Phase))
 ACTIVATION_RESULT = closed(
     "result", SUCCESS, "malformed-image", *(status.name for status in LfaStatus if status is not LfaStatus.SUCCESS)
@@ -90,8 +91,10 @@ FAULT_KIND = closed("kind", *FAULTS)
 CHECKER = closed("checker", *CHECKERS)
 VERDICT = Label("outcome", tuple(Outcome))
 LEG = Label("leg", ("from-control", "to-control", "between-machines"))
+ASKED = closed("asked", *tags(inputs.Input))
+INPUT_RESULT = closed("result", "accepted", "unknown", "conflict", "invalid")
 RECORD_KIND = closed(
     "kind",
-    *tags(commands.Record, records.ControlRecord, RolloutRecord, ChaosRecord),
+    *tags(commands.Record, records.ControlRecord, RolloutRecord, ChaosRecord, inputs.OperatorRecord),
     kind_of(MessageLost("", 0)),
 )

@@ -7,7 +7,7 @@ made at once. Values are immutable, so that whoever shows them needs only a shal
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
@@ -48,6 +48,7 @@ class Tally:
         self.touched: dict[Key, None] = {}
         """Series changed since `take_touched`, in order."""
         self._catalogue = catalogue
+        self._known: dict[tuple[str, tuple[str, ...]], Key | None] = {}
         self._per_machine = machines < PER_MACHINE_BELOW
         for metric in catalogue.values():
             if metric.zeros and all(label.values for label in metric.labels):
@@ -91,8 +92,14 @@ class Tally:
         for key in touched:
             yield key, self.values[key]
 
-    def _key(self, name: str, labels: Sequence[str]) -> Key | None:
+    def _key(self, name: str, labels: tuple[str, ...]) -> Key | None:
         """The series, its label values admitted; None when such series are not kept in a fleet of this size."""
+        try:
+            return self._known[name, labels]
+        except KeyError:
+            return self._known.setdefault((name, labels), self._new_key(name, labels))
+
+    def _new_key(self, name: str, labels: tuple[str, ...]) -> Key | None:
         metric = self._catalogue[PREFIX + name]
         if metric.per_machine and not self._per_machine:
             return None

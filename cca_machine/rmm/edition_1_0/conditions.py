@@ -1,7 +1,7 @@
 """The failure conditions of RMI 1.0 as predicates, in the order in which the model looks (DEN0137 1.0-rel0, B4.3).
 
-Each row is a condition by the specification's id (a suffix tells cases of one id apart) and when it holds. A predicate may
-rely on the rows above it being false. Used to explain refusals; the handlers beside this file decide them.
+Each row is a condition by the specification's id (a suffix tells cases of one id apart) and when it holds. A predicate
+may rely on the rows above it being false. Used to explain refusals; the handlers beside this file decide them.
 """
 
 from __future__ import annotations
@@ -196,7 +196,9 @@ def _leaf(lowest: Callable[[Look], int], low: str) -> tuple[Check, ...]:
     return (
         Check("level_bound_low", low, lambda c: c.level < lowest(c)),
         Check("level_bound_high", "level is above 3", lambda c: c.level > PAGE_LEVEL),
-        Check("ipa_align", "ipa is not aligned to an entry of that level", lambda c: bool(c["ipa"] & size(c.level) - 1)),
+        Check(
+            "ipa_align", "ipa is not aligned to an entry of that level", lambda c: bool(c["ipa"] & size(c.level) - 1)
+        ),
         Check("ipa_bound", "ipa is outside the IPA space", lambda c: bool(c["ipa"] >> c.realm.ipa_width)),
     )
 
@@ -229,7 +231,7 @@ def _ripas_stop(look: Look) -> bool:
 GRANULES: dict[Rmi, tuple[Check, ...]] = {
     Rmi.GRANULE_DELEGATE: (
         *granule("addr", GranuleState.UNDELEGATED),
-        Check("gran_gpt", "the granule is not Non-secure", lambda c: c.core.memory.gpt.gpi(c["addr"]) != Gpi.NON_SECURE),
+        Check("gran_gpt", "the granule is not NS", lambda c: c.core.memory.gpt.gpi(c["addr"]) != Gpi.NON_SECURE),
     ),
     Rmi.GRANULE_UNDELEGATE: granule("addr", GranuleState.DELEGATED),
     Rmi.DATA_CREATE: (
@@ -288,7 +290,7 @@ GRANULES: dict[Rmi, tuple[Check, ...]] = {
 
 TREES: dict[Rmi, tuple[Check, ...]] = {
     Rmi.RTT_CREATE: (
-        Check("alias", "rtt and rd are the same granule", lambda c: c["rtt"] == c["rd"] and c["rd"] in c.core.state.realms),
+        Check("alias", "rtt and rd are the same granule", lambda c: c["rtt"] == c["rd"] in c.core.state.realms),
         *granule("rtt", GranuleState.DELEGATED),
         *RD,
         *_structure(),
@@ -311,7 +313,7 @@ TREES: dict[Rmi, tuple[Check, ...]] = {
         *SHARED,
         Check("attr_reserved_bit", "a reserved bit of desc is set", _attr_bits),
         Check("attr_memattr", "MemAttr 0b100 is reserved", lambda c: c["desc"] >> 2 & 7 == 4),
-        Check("addr_align", "the address is not aligned to the entry", lambda c: bool(c["desc"] & size(c.level) - 4096)),
+        Check("addr_align", "the address is not aligned to it", lambda c: bool(c["desc"] & size(c.level) - 4096)),
         Check("addr_bound", "the address is at or above 2^48", lambda c: bool(c["desc"] >> 48) and not c.realm.lpa2),
         _reaches(lambda c: c.level, "there is no table of that level"),
         _kind(lambda c: c.level, UNASSIGNED_NS, "the entry is not UNASSIGNED_NS"),

@@ -201,6 +201,8 @@ def claim(core: Core, work: MapWork, handle: int) -> int:
         core.memory.scrub(work.pa + work.done)
     held = table.get(work.index)
     kept = held & PERMISSION_MASK
+    if held & KIND_MASK != DRAINING:
+        table.live -= 1
     if work.rollback:
         table.set(work.index, unassigned(ripas_of(held)) | kept)
         return work.error

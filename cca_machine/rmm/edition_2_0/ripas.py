@@ -10,6 +10,7 @@ from cca_machine.rmm.edition_2_0.checks import is_ipa
 from cca_machine.rmm.permissions import PERMISSION_MASK, Base, base_of, entry_bits
 from cca_machine.rmm.rtt import (
     ASSIGNED,
+    DRAINING,
     ENTRIES,
     KIND_MASK,
     LOWEST_LEVEL_ENTRIES,
@@ -22,6 +23,7 @@ from cca_machine.rmm.rtt import (
     address_of,
     ripas_of,
     size,
+    unassigned,
 )
 from cca_machine.rmm.state import Realm, RealmState, RipasRequest
 
@@ -45,8 +47,12 @@ def init_ripas(core: Core, rd: int, base: int, top: int) -> Answer:
         return rtt(found.level)
     end = found.index
     for first, stop, value in list(found.table.runs(found.index, _reach(found, base, top))):
-        if value & KIND_MASK not in (UNASSIGNED, ASSIGNED) or ripas_of(value) == Ripas.DESTROYED:
+        held = value & KIND_MASK == DRAINING and core.quirks.init_ripas_forgets_holder
+        if (value & KIND_MASK not in (UNASSIGNED, ASSIGNED) and not held) or ripas_of(value) == Ripas.DESTROYED:
             break
+        if held and ripas_of(value) == Ripas.EMPTY:
+            value = unassigned(Ripas.EMPTY) | value & PERMISSION_MASK
+            found.table.live += stop - first
         found.table.set_range(first, stop, value & ~_RIPAS_BITS | Ripas.RAM << RIPAS_SHIFT)
         end = stop
     if end == found.index:

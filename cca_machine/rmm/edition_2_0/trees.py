@@ -109,7 +109,10 @@ def map_unprotected(core: Core, rd: int, ipa: int, tree: int) -> Answer:
     found = core.walk_tree(realm, tree, ipa, start)
     if found.entry & KIND_MASK == ASSIGNED_NS:
         return SUCCESS
+    shared = found.entry & KIND_MASK != UNASSIGNED_NS
     found.table.set(found.index, primary.entry)
+    if shared and core.quirks.aux_share_counts_again:
+        found.table.live += 1
     if primary.entry & KIND_MASK == ASSIGNED_NS:
         # Here a shared block counts: the Realm cannot be destroyed while a tree of it has one.
         found.table.live += 1

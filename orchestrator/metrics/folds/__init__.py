@@ -13,5 +13,6 @@ state except through an object it was given.
     migration.py   sessions and their blackouts
     firmware.py    versions, activations, rollouts
     chaos.py       faults and recovery from them
-    links.py       lost messages, and the trace itself
+    links.py       lost messages
+    operator.py    what operators asked of a live run
 """

@@ -29,6 +29,9 @@ class Firmware:
             "wave.started": self._wave,
             "rollout.machine": self._machine,
             "rollout.held": self._held,
+            "rollout.paused": self._paused,
+            "rollout.resumed": self._resumed,
+            "rollout.aborted": self._aborted,
             "rollout.waiting": self._waiting,
             "rollout.finished": self._finished,
         }
@@ -81,6 +84,15 @@ class Firmware:
 
     def _held(self, line: Line) -> None:
         self._stage(line, Stage.HELD)
+
+    def _paused(self, line: Line) -> None:
+        self._stage(line, Stage.PAUSED)
+
+    def _resumed(self, line: Line) -> None:
+        self._stage(line, Stage.RUNNING)
+
+    def _aborted(self, line: Line) -> None:
+        self._stage(line, Stage.ABORTING)
 
     def _waiting(self, line: Line) -> None:
         self._stage(line, Stage.WAITING)

@@ -1,4 +1,4 @@
-"""Messages that links lost, and the trace itself."""
+"""Messages that links lost."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UserMistake
-from orchestrator.metrics.backfill import backfill
+from orchestrator.metrics.backfill import backfill, parse_epoch
 from orchestrator.metrics.export import EPOCH_S, FILE, write_metrics
 from orchestrator.metrics.process import from_manifest
 
@@ -97,6 +97,20 @@ def test_a_target_that_is_a_file_is_refused(run_dir: Path, tmp_path: Path) -> No
     (tmp_path / "db").write_text("", encoding="utf-8")
     with pytest.raises(UserMistake, match="cannot write"):
         backfill(run_dir, tmp_path / "db")
+
+
+@pytest.mark.parametrize(
+    "text", ["1767225600", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01", "2026-01-01T02:00:00+02:00"]
+)
+def test_an_epoch_is_written_as_seconds_or_as_an_instant(text: str) -> None:
+    assert parse_epoch(text) == EPOCH_S
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "-5", "1969-12-31T23:59:59Z", "9" * 30])
+def test_what_is_no_epoch_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UserMistake, match="--epoch") as mistake:
+        parse_epoch(text)
+    assert "2026-11-01T00:00:00Z" in mistake.value.hint
 
 
 def test_a_run_in_one_process_has_no_actors() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from cca_machine import commands
-from orchestrator import records
+from orchestrator import inputs, records
 from orchestrator.chaos.records import FaultHealed, FaultInjected, FaultSkipped
 from orchestrator.chaos.verdict import Outcome, Verdict
 from orchestrator.engine.post import MessageLost
@@ -237,6 +237,15 @@ def test_a_rollout_is_seen_by_stage_wave_and_phase(story) -> None:
     assert stages == [0, 1, 0]
 
 
+def test_a_rollout_that_an_operator_pauses_resumes_and_aborts_is_seen_so(story) -> None:
+    story.control(1, rollout.RolloutStarted("rollout-1", "rmm-1.0.1", "RMM", "1.0.1", 3, 2))
+    story.control(20, rollout.RolloutPaused("rollout-1", 1, 0)).control(40, rollout.RolloutResumed("rollout-1", 1))
+    story.control(50, rollout.RolloutAborted("rollout-1", 1, 0))
+    stages = ("running", "paused", "aborting")
+    seen = [[story.value("rollout_stage", "rollout-1", s, at_s=at_s) for s in stages] for at_s in (15, 30, 45, 60)]
+    assert seen == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]
+
+
 def test_activations_that_fail_are_counted_by_lfa_status(story) -> None:
     story.put("m1", 1, commands.FirmwareRefused("RMM", "LFA_PRIME", "AUTH_ERROR", ""))
     story.put("m1", 2, commands.FirmwareRefused("", "stage", "malformed-image", ""))
@@ -301,6 +310,13 @@ def test_verdicts_of_checkers_stand_at_the_end_only(story) -> None:
     assert points[("alive-once", "fail"), story.end_ns] == 1
     assert points[("recovered", "fail"), story.end_ns] == 0
     assert {at_ns for _, at_ns in points} == {story.end_ns}
+
+
+def test_inputs_of_operators_are_counted_by_what_became_of_them(story) -> None:
+    story.control(1, inputs.InputAccepted(1, "migrate-realm", ("web-001",), "moves"))
+    story.control(2, inputs.InputRefused(2, "stop-realm", "unknown", "no such Realm"))
+    assert story.value("operator_inputs_total", "migrate-realm", "accepted") == 1
+    assert story.value("operator_inputs_total", "stop-realm", "unknown") == 1
 
 
 # -- sampling --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from orchestrator.engine.trace import Trace
+from orchestrator.engine.trace import Trace, encode_line
 from orchestrator.metrics.collect import Collector
 from orchestrator.metrics.export import exposition
 from orchestrator.metrics.live import LiveMetrics
@@ -65,6 +65,20 @@ def test_a_live_run_and_the_finished_trace_agree(day, facts) -> None:
     samples = day.samples()
     finished = {key: list(samples.points(key))[-1][1] for key in samples.changes}
     assert metrics.shown == finished
+
+
+def test_what_is_told_of_time_already_shown_never_makes_a_counter_fall(story, facts) -> None:
+    """Records settle up to a beat behind the instant that is shown."""
+    story.wanted("web-001", 0).serves("m1", "web-001", 0)
+    metrics = live(story, facts)
+    metrics.publish(10 * S)
+    late = type(story)().still("m1", "web-001", 9.9, "lease")
+    metrics.write([encode_line(entry) for entry in late.entries])
+    metrics.publish(10 * S)
+    assert metrics.registry.get_sample_value("realmfleet_realm_serving_seconds_total") == 10
+    metrics.publish(12 * S)
+    assert metrics.registry.get_sample_value("realmfleet_realm_serving_seconds_total") == 10
+    assert metrics.registry.get_sample_value("realmfleet_realm_unavailable_seconds_total", {"cause": "lease"}) == 2
 
 
 def test_wall_clock_facts_are_exported_in_seconds(facts) -> None:

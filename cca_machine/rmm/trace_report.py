@@ -1,0 +1,26 @@
+"""How far a replayed trace agrees with what was recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class CommandReport(msgspec.Struct):
+    """Agreement on one command: `first` holds the first disagreement with both answers."""
+
+    calls: int = 0
+    agreements: int = 0
+    first: dict[str, Any] | None = None
+
+
+class TraceReport(msgspec.Struct):
+    """Agreement on a trace, by command name; END compares every granule's final state."""
+
+    commands: dict[str, CommandReport] = {}
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differed."""
+        return all(report.calls == report.agreements for report in self.commands.values())
