@@ -43,8 +43,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def file(self) -> str:
         """A file name for the token."""
-        words = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower())
-        return f"{self.number:06d}-{self.kind}-{words}.cbor"
+        words = "".join(letter if letter.isalnum() else " " for letter in self.name.lower()).split()
+        return f"{self.number:06d}-{self.kind}-{'-'.join(words)}.cbor"
 
 
 class Corpus(msgspec.Struct, frozen=True):

@@ -60,9 +60,9 @@ class Recipe(NamedTuple):
 # -- good tokens ------------------------------------------------------------------------------------------------------
 
 _PROFILES = (
+    ("2023", PlatformProfile.V2023_1_0, RealmProfile.V2023_1_0),
     ("legacy", PlatformProfile.LEGACY, RealmProfile.LEGACY),
     ("legacy platform, realm 2023", PlatformProfile.LEGACY, RealmProfile.V2023_1_0),
-    ("2023", PlatformProfile.V2023_1_0, RealmProfile.V2023_1_0),
     ("2024", PlatformProfile.V2024_2_0, RealmProfile.V2024_2_0),
     ("2026", PlatformProfile.V2026_2_0, RealmProfile.V2026_2_0),
 )

@@ -3,7 +3,7 @@
 Three closed unions, each a family of frozen msgspec records with a tag, so that they cross the wire between head and
 node without a second description:
 
-- `Input`: a `Command` of the control plane, a `Parcel` from another machine, or a `Fault` of chaos (unseen by controllers);
+- `Input`: a `Command` of the control plane, a `Parcel` from a machine, or a `Fault` of chaos (unseen by controllers);
 - `Output`: an `Outcome` (to the control plane) or a `Parcel` (to another machine);
 - `Record`: one line of the trace, the ground truth that checkers judge.
 

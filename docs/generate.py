@@ -54,8 +54,8 @@ def timing_page() -> str:
     rows = [f"| `{cost.name}` | {cost.ns:,} | {cost.per} | {cost.confidence} | {cost.source} |" for cost in COSTS]
     head = (
         "# Modelled durations\n\n"
-        "Generated from `cca_machine/costs.py`; do not edit. No timing of CCA on RME silicon is public: read results as\n"
-        "sensitivity bands (`timing.scale` at 30%, 100%, 300%), not as predictions. `timing.override` in the cluster\n"
+        "Generated from `cca_machine/costs.py`; do not edit. No timing of CCA on RME silicon is public:\n"
+        "read results as sensitivity bands (`timing.scale` at 30%, 100%, 300%), not as predictions. `timing.override` in the cluster\n"
         "file replaces single rows.\n\n"
         "| Name | ns | per | Confidence | Source |\n|---|--:|---|---|---|\n"
     )
@@ -90,8 +90,8 @@ def checker_page() -> str:
     rows = [f"| `{name}` | {_first(checker)} |" for name, checker in CHECKERS.items()]
     head = (
         "# Checkers\n\n"
-        "Generated from `orchestrator/chaos/checkers.py`; do not edit. A checker judges the recorded trace, never live\n"
-        "objects, and answers pass, fail or unknown.\n\n| Checker | Judges that |\n|---|---|\n"
+        "Generated from `orchestrator/chaos/checkers.py`; do not edit. A checker judges the recorded trace, never\n"
+        "live objects, and answers pass, fail or unknown.\n\n| Checker | Judges that |\n|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,75 @@ def replay(
     else:
         _show(total)
     raise typer.Exit(ExitCode.GOOD if good else ExitCode.NO)
+
+
+@rmm.command("call", context_settings={"ignore_unknown_options": True})
+def call(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="COMMAND and register values; `+` begins the next call.", metavar="COMMAND ARGS [+ ..]"),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Lines of the shell to do first (`-`: standard input).", metavar="FILE")
+    ] = None,
+    quirks: Annotated[str, typer.Option(help="suggested, text or tf-rmm.")] = "suggested",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")] = False,
+) -> None:
+    """Make RMI calls on a fresh machine and say what they answer, and which condition refused; exit 1 if one is."""
+    from orchestrator.rmm_console.session import Session
+    from orchestrator.rmm_console.shell import run_lines
+    from orchestrator.rmm_console.verbs import smc
+
+    if not words and file is None:
+        raise UserMistake("there is nothing to call", "realmfleet rmm call GRANULE_DELEGATE 0x880000000")
+    session = Session(quirks)
+    if file is not None:
+        run_lines(session, _lines(file), (lambda _: None) if as_json else typer.echo, str(file))
+    before = len(session.calls)
+    for one in _calls(words or []):
+        made = smc(session, one)
+        if not as_json:
+            typer.echo(made.sentence())
+    good = all(made.good for made in (session.calls[before:] or session.calls))
+    if as_json:
+        typer.echo(json.dumps({"kind": "rmm-call", "good": good, "calls": [made.as_json() for made in session.calls]}))
+    raise typer.Exit(ExitCode.GOOD if good else ExitCode.NO)
+
+
+@rmm.command("shell")
+def shell(
+    quirks: Annotated[str, typer.Option(help="suggested, text or tf-rmm.")] = "suggested",
+) -> None:
+    """Talk to a fresh RMM by hand: delegate granules, build a Realm, walk its tables, ask why a call was refused."""
+    from orchestrator.rmm_console.session import Session
+    from orchestrator.rmm_console.shell import interact, run_lines
+
+    session = Session(quirks)
+    if sys.stdin.isatty():
+        raise typer.Exit(interact(session))
+    run_lines(session, sys.stdin, typer.echo, "standard input")
+
+
+def _calls(words: list[str]) -> Iterator[list[str]]:
+    """The words of each call; `+` stands between two."""
+    one: list[str] = []
+    for word in [*words, "+"]:
+        if word != "+":
+            one.append(word)
+        elif one:
+            yield one
+            one = []
+
+
+def _lines(file: Path) -> list[str]:
+    if str(file) == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserMistake(f"there is no file {file}", "check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserMistake(f"{file} cannot be read: {error}", "a text file with a call a line") from None
 
 
 def _show(total: dict[str, dict[str, Any]]) -> None:

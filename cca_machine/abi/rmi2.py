@@ -1,4 +1,4 @@
-"""The Realm Management Interface 2.0: numbers, statuses and pages (DEN0137 2.0-bet0; TF-RMM lib/smc/include/smc-rmi.h)."""
+"""The Realm Management Interface 2.0: numbers, statuses and pages (DEN0137 2.0-bet0; TF-RMM smc-rmi.h)."""
 
 from __future__ import annotations
 

@@ -113,12 +113,15 @@ def read(core: Core, address: int, count: int) -> list[int] | None:
     return [int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8)]
 
 
+def is_writable(core: Core, address: int) -> bool:
+    """Whether descriptors can be written at `address`: an accessible NS granule."""
+    page = address & ~GRANULE_MASK
+    return state_at(core.granules, page) == GranuleState.UNDELEGATED and core.memory.gpt.allows(World.NS, page)
+
+
 def write(core: Core, address: int, descriptors: list[int]) -> bool:
     """Descriptors into Host memory; False when it is not an accessible NS granule."""
-    if state_at(core.granules, address & ~GRANULE_MASK) != GranuleState.UNDELEGATED:
+    if not is_writable(core, address):
         return False
-    try:
-        core.memory.write(World.NS, address, b"".join(desc.to_bytes(8, "little") for desc in descriptors))
-    except GranuleProtectionFault:
-        return False
+    core.memory.write(World.NS, address, b"".join(desc.to_bytes(8, "little") for desc in descriptors))
     return True

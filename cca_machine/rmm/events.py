@@ -24,7 +24,7 @@ from cca_machine.hardware.address import GRANULE_MASK
 from cca_machine.hardware.gpt import GranuleProtectionFault
 from cca_machine.rmm import inject, realm_memory, syndrome
 from cca_machine.rmm.exits import leave, service_call
-from cca_machine.rmm.realm_memory import Reach, permits, translate
+from cca_machine.rmm.realm_memory import Reach, may_execute, permits, translate_for
 from cca_machine.rmm.view import RunningRec
 
 
@@ -62,9 +62,9 @@ def _set_list_register(running: RunningRec, event: SetListRegister) -> bool:
 
 def _poke(running: RunningRec, event: Poke) -> bool:
     try:
-        realm_memory.write(running.core, running.realm, event.ipa, event.data)
+        realm_memory.write(running.core, running.realm, event.ipa, event.data, running.state.active_plane)
     except RealmAccessFault as fault:
-        found = translate(running.core, running.realm, fault.ipa)
+        found = translate_for(running.core, running.realm, running.state.active_plane, fault.ipa)
         esr = syndrome.ExceptionClass.DATA_ABORT << syndrome.EC_SHIFT | syndrome.IL | syndrome.WNR
         if permits(found, True):
             # Stage 2 lets it pass, granule protection does not: taken inside the Realm, which has to tolerate it.
@@ -77,9 +77,9 @@ def _poke(running: RunningRec, event: Poke) -> bool:
 def _access(running: RunningRec, event: Access) -> bool:
     rec = running.state
     ipa = event.ipa & MASK64
-    found = translate(running.core, running.realm, ipa)
+    found = translate_for(running.core, running.realm, rec.active_plane, ipa)
     if event.instruction:
-        if found.reach is Reach.PROTECTED:
+        if may_execute(found):
             return True
         return _fault(running, ipa, syndrome.instruction_abort(0), found)
     size = event.size if event.size in (1, 2, 4, 8) else 8
@@ -109,7 +109,8 @@ def _fault(running: RunningRec, ipa: int, esr: int, found: realm_memory.Translat
     if found.reach is Reach.BEYOND:
         inject.address_size_fault(running.state, esr, ipa)
         return True
-    if found.reach is Reach.SHARED and syndrome.exception_class(esr) == syndrome.ExceptionClass.DATA_ABORT:
+    is_data = syndrome.exception_class(esr) == syndrome.ExceptionClass.DATA_ABORT
+    if found.reach is Reach.PROTECTED or (found.reach is Reach.SHARED and is_data):
         esr |= syndrome.FSC_PERMISSION_L0 + found.level
     else:
         esr |= syndrome.FSC_TRANSLATION_L0 + max(found.level, 0)

@@ -46,9 +46,7 @@ class LaterFeatures(msgspec.Struct, frozen=True, kw_only=True):
         return first, second, third, fourth, self.mec_count
 
     @classmethod
-    def from_registers(
-        cls, values: Sequence[int], *, yields: bool = False, sysreg_128: bool = False
-    ) -> LaterFeatures:
+    def from_registers(cls, values: Sequence[int], *, yields: bool = False, sysreg_128: bool = False) -> LaterFeatures:
         """The machine that reports `values` as feature registers 0 to 4."""
         first, second, third, fourth, fifth = values
         return cls(

@@ -1,7 +1,7 @@
 """Planes: how P0 enters another plane of its vCPU, and how control comes back (DEN0137 2.0-bet0; TF-RMM planes.c).
 
-A REC holds the registers of the plane that runs; those of the others wait in `Rec.planes`. P0's program counter stays at
-its PLANE_ENTER until the plane it entered has stopped.
+A REC holds the registers of the plane that runs; those of the others wait in `Rec.planes`. P0's program counter stays
+at its PLANE_ENTER until the plane it entered has stopped.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def enter(running: RunningRec) -> Outcome:
 
 
 def stop(running: RunningRec, reason: PlaneExitReason, syndrome: LastExit) -> int | None:
-    """Stop the active plane and go on with P0; the level at which P0's run page is missing if the Host must bring it in.
+    """Stop the active plane and go on with P0; the level at which P0's run page is missing, if it is.
 
     A run page that P0 gave away (RIPAS EMPTY) is not written, and P0 is told ERROR_INPUT.
     """
@@ -236,5 +236,3 @@ def _exit_page(rec: Rec, reason: PlaneExitReason, syndrome: LastExit) -> PlaneEx
         elr_el1=system.get(SystemRegister.ELR_EL1, 0),
         pmu_ovf_status=1 if system.get(SystemRegister.PMU_OVERFLOW, 0) else 0,
     )
-
-

@@ -106,6 +106,10 @@ class QuirkSet(msgspec.Struct, frozen=True, kw_only=True):
     """RTT_INIT_RIPAS makes RAM of an entry that a stateful operation holds, whose table keeps a reference for good."""
     measurement_read_keeps: bool = False
     """RSI_MEASUREMENT_READ leaves x5 to x7 as they were where the digest does not reach (TF-RMM realm_attest.c)."""
+    reclaim_before_write: bool = False
+    """OP_MEM_RECLAIM gives granules back before it finds that the Host's list cannot be written (TF-RMM sro.c)."""
+    forced_p0_fails: bool = False
+    """Forcing P0 whose run page is missing is ERROR_INPUT, instead of an exit that asks for the page (TF-RMM run.c)."""
     s2ap_overrun_fails: bool = False
     """RTT_SET_S2AP fails when an entry crosses the top, even after it changed others (TF-RMM rtt.c)."""
     forced_p0_is_sync: bool = False
@@ -181,6 +185,8 @@ TF_RMM_2_0 = QuirkSet(
     aux_mapping_wins=True,
     aux_destroyed_reports_entry=True,
     aux_block_base=True,
+    reclaim_before_write=True,
+    forced_p0_fails=True,
     s2ap_overrun_fails=True,
     aux_share_counts_again=True,
     init_ripas_forgets_holder=True,

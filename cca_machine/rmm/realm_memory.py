@@ -11,6 +11,7 @@ from cca_machine.abi.rmi import Ripas
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.hardware.gpt import GranuleProtectionFault, World
 from cca_machine.rmm.core import Core
+from cca_machine.rmm.permissions import granted
 from cca_machine.rmm.rtt import (
     ASSIGNED,
     ASSIGNED_NS,
@@ -44,13 +45,38 @@ class Reach(IntEnum):
     """Outside the IPA space."""
 
 
+FULL_ACCESS = S2AP_READ | S2AP_WRITE
+"""Read, write, and no bit of execute-never."""
+
+NO_PRIVILEGED_EXECUTE = (1, 2)
+"""Values of the two execute-never bits above that keep EL1 from executing (DDI0487, S2 descriptors with FEAT_XNX)."""
+
+
 class Translation(msgspec.Struct, gc=False):
-    """Result of a stage 2 translation; `pa` is meaningful for PROTECTED and SHARED."""
+    """Result of a stage 2 translation; `pa` is meaningful for PROTECTED and SHARED, `access` for PROTECTED."""
 
     reach: Reach
     level: int
     pa: int = 0
     attributes: int = 0
+    access: int = FULL_ACCESS
+
+
+def translate_for(core: Core, realm: Realm, plane: int, ipa: int) -> Translation:
+    """Where `ipa` leads for software in `plane`: its own tree or overlay decides, the primary tree knows the RIPAS."""
+    found = translate(core, realm, ipa)
+    if not realm.planes.overlays or ipa >= realm.half or found.reach is not Reach.PROTECTED:
+        return found
+    own = core.walk_tree(realm, realm.planes.tree_of(plane), ipa, PAGE_LEVEL)
+    if own.entry & KIND_MASK != ASSIGNED:
+        return Translation(Reach.MISSING, own.level)
+    found.level, found.access = own.level, granted(realm, plane, own.entry)
+    return found
+
+
+def may_execute(found: Translation) -> bool:
+    """Whether an instruction fetch at EL1 passes."""
+    return found.reach is Reach.PROTECTED and found.access >> 2 not in NO_PRIVILEGED_EXECUTE
 
 
 def translate(core: Core, realm: Realm, ipa: int) -> Translation:
@@ -75,7 +101,7 @@ def translate(core: Core, realm: Realm, ipa: int) -> Translation:
 def permits(found: Translation, write: bool) -> bool:
     """Whether a data access passes stage 2 permissions."""
     if found.reach is Reach.PROTECTED:
-        return True
+        return bool(found.access & (S2AP_WRITE if write else S2AP_READ))
     return found.reach is Reach.SHARED and bool(found.attributes >> 3 & (S2AP_WRITE if write else S2AP_READ))
 
 
@@ -98,7 +124,7 @@ def store(core: Core, found: Translation, data: bytes) -> None:
     core.memory.write(World.REALM if found.reach is Reach.PROTECTED else World.NS, found.pa, data)
 
 
-def read(core: Core, realm: Realm, ipa: int, count: int) -> bytes:
+def read(core: Core, realm: Realm, ipa: int, count: int, plane: int = 0) -> bytes:
     """`count` bytes as the Realm reads them.
 
     Raises:
@@ -106,7 +132,7 @@ def read(core: Core, realm: Realm, ipa: int, count: int) -> bytes:
     """
     pieces = []
     for here, span in granules(ipa, count):
-        found = translate(core, realm, here)
+        found = translate_for(core, realm, plane, here)
         if not permits(found, False):
             raise RealmAccessFault(here)
         try:
@@ -116,7 +142,7 @@ def read(core: Core, realm: Realm, ipa: int, count: int) -> bytes:
     return b"".join(pieces)
 
 
-def write(core: Core, realm: Realm, ipa: int, data: bytes) -> None:
+def write(core: Core, realm: Realm, ipa: int, data: bytes, plane: int = 0) -> None:
     """Store `data` as the Realm does, all or nothing.
 
     Raises:
@@ -124,7 +150,7 @@ def write(core: Core, realm: Realm, ipa: int, data: bytes) -> None:
     """
     places = []
     for here, span in granules(ipa, len(data)):
-        found = translate(core, realm, here)
+        found = translate_for(core, realm, plane, here)
         world = World.REALM if found.reach is Reach.PROTECTED else World.NS
         if not permits(found, True) or not core.memory.gpt.allows(world, found.pa):
             raise RealmAccessFault(here)

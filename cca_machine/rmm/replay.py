@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from cca_machine.abi.rmi import (
     REC_EXIT,
     RUN_EXIT_OFFSET,
@@ -30,6 +28,7 @@ from cca_machine.rmm.features import GicFeatures, RmmFeatures
 from cca_machine.rmm.granule import GranuleState
 from cca_machine.rmm.measurement import digest_size
 from cca_machine.rmm.quirks import QUIRK_SETS, TF_RMM, QuirkSet
+from cca_machine.rmm.replay_2_0 import TraceReplay2
 from cca_machine.rmm.replay_ports import (
     HCR_TWE,
     HCR_TWI,
@@ -40,7 +39,6 @@ from cca_machine.rmm.replay_ports import (
     number,
     set_world,
 )
-from cca_machine.rmm.replay_2_0 import TraceReplay2
 from cca_machine.rmm.rmm import Rmm
 from cca_machine.rmm.state import RmmState
 from cca_machine.rmm.trace_report import CommandReport, TraceReport

@@ -14,7 +14,7 @@ from cca_machine.abi.guest import RecView
 from cca_machine.abi.rmi2 import VERSION_2_0, Rmi2
 from cca_machine.abi.rsi import VERSION_1_0 as RSI_1_0
 from cca_machine.abi.rsi2 import VERSION_1_1 as RSI_1_1
-from cca_machine.hardware.address import GRANULE_BYTES
+from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.hardware.gpt import GranuleProtectionFault, World
 from cca_machine.hardware.granule_map import Bank, GranuleMap
 from cca_machine.hardware.state import HardwareState
@@ -146,7 +146,9 @@ class TraceReplay2:
         }
 
     def _host_words(self, pa: int, size: int) -> dict[int, int]:
-        data = self.hardware.memory.read(World.ROOT, pa, size)
+        first, last = pa & ~GRANULE_MASK, pa + size - 1 & ~GRANULE_MASK
+        pages = b"".join(self.hardware.memory.page(here) for here in range(first, last + 1, GRANULE_BYTES))
+        data = pages[pa - first : pa - first + size]
         words = ((at, int.from_bytes(data[at : at + 8], "little")) for at in range(0, size, 8))
         return {at: word for at, word in words if word}
 
@@ -221,5 +223,3 @@ def _forget_token_words(expected: dict[int, dict[int, int]], got: dict[int, dict
             kept = bytes(mine if mine == TOKEN_BYTE else theirs for theirs, mine in zip(want, have, strict=True))
             if TOKEN_BYTE in have:
                 expected[pa][offset] = int.from_bytes(kept, "little")
-
-

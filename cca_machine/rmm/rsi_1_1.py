@@ -133,7 +133,5 @@ _ADDED: dict[Rsi2 | Rsi | RsiDevice, Service] = {
     **dict.fromkeys(RsiDevice, no_device),
 }
 
-SERVICES_1_1: dict[int, tuple[str, Service]] = {
-    int(fid): (f"RSI_{fid.name}", serve) for fid, serve in _ADDED.items()
-}
+SERVICES_1_1: dict[int, tuple[str, Service]] = {int(fid): (f"RSI_{fid.name}", serve) for fid, serve in _ADDED.items()}
 """Rows for `services.call`, by function id."""

@@ -266,7 +266,9 @@ def folded(table: Table) -> int | None:
     kind = value & KIND_MASK
     if kind in (UNASSIGNED, UNASSIGNED_NS):
         return value
-    if kind not in (ASSIGNED, ASSIGNED_NS) or table.level <= MIN_BLOCK_LEVEL or address_of(value) & size(table.level - 1) - 1:
+    if kind not in (ASSIGNED, ASSIGNED_NS) or table.level <= MIN_BLOCK_LEVEL:
+        return None
+    if address_of(value) & size(table.level - 1) - 1:
         return None
     return value
 

@@ -1,4 +1,4 @@
-"""The pool of stateful operations: handles, and what a REC's operation asks and gives (DEN0137 2.0-bet0; TF-RMM sro)."""
+"""Stateful operations: handles, and what that of a REC asks for and gives back (DEN0137 2.0-bet0; TF-RMM sro)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def begin_reclaim(operation: Operation, result: int) -> tuple[int, ...]:
     """Give all donated granules back before the operation ends with `result`."""
     operation.stage = Stage.RECLAIM
     operation.result = result
-    operation.wanted = operation.moved if operation.command == Rmi2.REC_CREATE else len(operation.granules)
+    operation.wanted = len(operation.granules)
     operation.moved = 0
     operation.expected = Rmi2.OP_MEM_RECLAIM
     operation.reclaim_x0 = incomplete(MemoryRequest.RECLAIM)

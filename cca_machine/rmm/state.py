@@ -80,7 +80,7 @@ class Realm(msgspec.Struct, kw_only=True):
     rec_index: int = 0
     """RECs ever created: the index of the next one. Never decreases."""
     num_recs: int = 0
-    planes: PlaneConfiguration = msgspec.field(default_factory=lambda: PlaneConfiguration())
+    planes: PlaneConfiguration = msgspec.field(default_factory=PlaneConfiguration)
     mecid: int = 0
     instance_id: bytes = b""
 

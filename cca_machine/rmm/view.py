@@ -62,10 +62,10 @@ class RunningRec:
 
     def read(self, ipa: int, size: int) -> bytes:
         """`size` bytes through stage 2; raises RealmAccessFault."""
-        return realm_memory.read(self.core, self.realm, ipa, size)
+        return realm_memory.read(self.core, self.realm, ipa, size, self.state.active_plane)
 
     def write(self, ipa: int, data: bytes) -> None:
         """Store through stage 2; raises RealmAccessFault. A recorder is told of it through `on_write`."""
-        realm_memory.write(self.core, self.realm, ipa, data)
+        realm_memory.write(self.core, self.realm, ipa, data, self.state.active_plane)
         if self.on_write is not None:
             self.on_write(ipa, data)

@@ -1,9 +1,9 @@
 """Realms launched and attested per second, against the public-key operations that this takes; and what they weigh.
 
-A fleet in one process launches Realms as fast as it can: scheduled, built by RMI calls, measured, entered, attested with
-real signatures, given their secrets. Every public-key operation of the run is counted by kind; each kind's cost is measured
-in the same process right after. The floor is count times cost: no fleet with real cryptography can be faster on one core.
-Run it with `python tests/benchmarks/bench_fleet.py`.
+A fleet in one process launches Realms as fast as it can: scheduled, built by RMI calls, measured, entered, attested
+with real signatures, given their secrets. Every public-key operation of the run is counted by kind; each kind's cost is
+measured in the same process right after. The floor is count times cost: no fleet with real cryptography can be faster
+on one core. Run it with `python tests/benchmarks/bench_fleet.py`.
 """
 
 from __future__ import annotations
@@ -133,15 +133,15 @@ def main() -> None:
             took, result = launch(Path(folder) / "run", MACHINES, REALMS)
         serving, machines = result.summary.realms_running, result.summary.machines
         floor = sum(number * cost_ns(*kind) for kind, number in count.items()) / 1e9
-        print(f"{serving} Realms on {machines} machines launched and attested in {took:.2f} s: {serving / took:.0f} per s")
+        print(f"{serving} Realms on {machines} machines launched and attested in {took:.2f} s: {serving / took:.0f}/s")
         for (kind, curve), number in sorted(count.items()):
             print(f"    {number:>6} x {kind:<7} {curve.value:<6} at {cost_ns(kind, curve) / 1e3:7.1f} us")
-        print(f"floor of the counted public-key operations: {floor:.2f} s; ratio to the floor's rate: {floor / took:.2f}")
+        print(f"floor of these public-key operations: {floor:.2f} s; ratio to the floor's rate: {floor / took:.2f}")
         empty = weight(Path(folder) / "w0", 10, 1)
         wide = weight(Path(folder) / "w1", 60, 1)
         full = weight(Path(folder) / "w2", 10, 101)
         print(f"memory per idle machine of 64 GiB: {(wide - empty) / 50 / 1024:.0f} KiB")
-        print(f"memory per serving Realm of 512 MiB: {(full - empty) / 100 / 1024:.0f} KiB (trace lines kept by the head included)")
+        print(f"memory per serving Realm of 512 MiB: {(full - empty) / 100 / 1024:.0f} KiB, its trace lines included")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ROOT / "clusters" / "small.yaml"
 ATTEST = ROOT / "clusters" / "realm-attest.yaml"
+REALMFLEET = [sys.executable, "-m", "orchestrator.cli"]
+
+Finished: TypeAlias = tuple[Path, dict[str, object]]
 
 
 def realmfleet(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", *map(str, words)],
+        [*REALMFLEET, *map(str, words)],
         cwd=cwd,
         env={**os.environ, "NO_COLOR": "1", **environment},
         capture_output=True,
@@ -31,7 +35,7 @@ def realmfleet(*words: str | Path, cwd: Path, **environment: str) -> subprocess.
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One finished local run and the JSON it printed."""
     folder = tmp_path_factory.mktemp("finished")
     done = realmfleet("run", ATTEST, "--fleet", "local", "--json", "--out", folder / "run", cwd=folder)
@@ -39,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder / "run", json.loads(done.stdout)
 
 
-def test_a_run_prints_one_json_object_with_what_scripts_need(finished: tuple[Path, dict[str, object]]) -> None:
+def test_a_run_prints_one_json_object_with_what_scripts_need(finished: Finished) -> None:
     _, result = finished
     wanted = {
         "seed", "trace_digest", "virtual_s", "wall_s", "machines", "realms_running", "attestations", "migrations",
@@ -52,13 +56,13 @@ def test_a_run_prints_one_json_object_with_what_scripts_need(finished: tuple[Pat
     assert set(result["checkers"].values()) == {"pass"}  # type: ignore[attr-defined]
 
 
-def test_the_digest_is_the_sha256_of_the_printed_trace(finished: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
+def test_the_digest_is_the_sha256_of_the_printed_trace(finished: Finished, tmp_path: Path) -> None:
     run, result = finished
     trace = realmfleet("inspect", run, "--trace", "--json", cwd=tmp_path)
     assert hashlib.sha256(trace.stdout.encode()).hexdigest() == result["trace_digest"]
 
 
-def test_a_seed_changes_the_digest_and_its_absence_does_not(finished: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
+def test_a_seed_changes_the_digest_and_its_absence_does_not(finished: Finished, tmp_path: Path) -> None:
     _, result = finished
     again = realmfleet("run", ATTEST, "--fleet", "local", "--json", cwd=tmp_path, PYTHONHASHSEED="4711")
     other = realmfleet("run", ATTEST, "--fleet", "local", "--json", "--seed", "99", cwd=tmp_path)
@@ -76,12 +80,13 @@ def test_the_seed_and_the_repeating_command_stand_first_and_last(tmp_path: Path)
 
 def test_the_summary_for_people_names_every_checker_and_the_run_directory(tmp_path: Path) -> None:
     done = realmfleet("run", ATTEST, "--fleet", "local", cwd=tmp_path)
-    for word in ("availability", "downtime per event", "attestations", "alive-once", "trace digest", "runs/realm-attest"):
+    wanted = ("availability", "downtime per event", "attestations", "alive-once", "trace digest", "runs/realm-attest")
+    for word in wanted:
         assert word in done.stdout
 
 
 def test_a_token_of_the_run_verifies_under_its_anchors_and_not_with_a_flipped_bit(
-    finished: tuple[Path, dict[str, object]], tmp_path: Path
+    finished: Finished, tmp_path: Path
 ) -> None:
     run, _ = finished
     stored = tmp_path / "token.cbor"
@@ -105,7 +110,7 @@ def test_a_token_of_the_run_verifies_under_its_anchors_and_not_with_a_flipped_bi
     assert json.loads(bad.stdout)["verdict"] == "refused"
 
 
-def test_explain_tells_why_a_realm_is_where_it_is(finished: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
+def test_explain_tells_why_a_realm_is_where_it_is(finished: Finished, tmp_path: Path) -> None:
     run, _ = finished
     told = realmfleet("explain", run, "solo-001", "--json", cwd=tmp_path)
     name = "solo-001"
@@ -117,9 +122,7 @@ def test_explain_tells_why_a_realm_is_where_it_is(finished: tuple[Path, dict[str
         assert kind in kinds
 
 
-def test_an_unknown_object_is_answered_with_the_nearest_names(
-    finished: tuple[Path, dict[str, object]], tmp_path: Path
-) -> None:
+def test_an_unknown_object_is_answered_with_the_nearest_names(finished: Finished, tmp_path: Path) -> None:
     run, _ = finished
     told = realmfleet("explain", run, "no-such-thing-anywhere", cwd=tmp_path)
     assert told.returncode == 2
@@ -161,7 +164,7 @@ def test_a_broken_file_is_refused_with_every_mistake_and_nothing_is_written(tmp_
         (["run", str(ATTEST), "--seed", "-4"], "--seed"),
         (["run", str(ATTEST), "--actors", "many"], "--actors many is not a number of actors"),
         (["run", str(ATTEST), "--until", "soon"], "--until soon"),
-        (["run", str(ATTEST), "--fleet", "ray", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["run", str(ATTEST), "--fleet", "ray", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1"),
         (["run", str(ATTEST), "--record-door", "nobody", "door.jsonl"], "there is no machine nobody"),
         (["inspect", "nowhere"], "nowhere is not a run directory"),
         (["explain", "nowhere", "web-001"], "nowhere is not a run directory"),
@@ -241,7 +244,7 @@ def test_version_and_help_start_without_the_heavy_packages(tmp_path: Path) -> No
 
 def test_a_killed_run_leaves_a_directory_that_can_be_read(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.cli", "run", str(ATTEST), "--fleet", "local", "--speed", "4", "--out", "cut"],
+        [*REALMFLEET, "run", str(ATTEST), "--fleet", "local", "--speed", "4", "--out", "cut"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -257,8 +260,7 @@ def test_a_killed_run_leaves_a_directory_that_can_be_read(tmp_path: Path) -> Non
 
 def test_an_interrupt_ends_the_run_cleanly_with_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.cli", "run", str(ATTEST), "--fleet", "local", "--speed", "4", "--out", "cut",
-         "--json"],
+        [*REALMFLEET, "run", str(ATTEST), "--fleet", "local", "--speed", "4", "--out", "cut", "--json"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     _wait_for(tmp_path / "cut" / "manifest.json")

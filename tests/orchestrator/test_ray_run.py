@@ -1,4 +1,4 @@
-"""Twins: the same file and seed give the same trace on one process, on Ray, on any number of actors, and after a kill."""
+"""Twins: one file and seed give one trace, in one process, on Ray, on any number of actors, and after a kill."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def command(*words: str) -> list[str]:
 def run(folder: Path, *words: str, hash_seed: str = "0") -> dict[str, object]:
     done = subprocess.run(
         command(*words),
-        cwd=folder, env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, timeout=240, check=False,
+        cwd=folder, env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, timeout=240,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result: dict[str, object] = json.loads(done.stdout)

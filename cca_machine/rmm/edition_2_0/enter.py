@@ -82,8 +82,12 @@ def _answer_last_exit(running: RunningRec, entry: RecEnter2) -> Answer | None:
     if rec.active_plane and entry.flags & _TO_P0:
         forced = PlaneExitReason.SYNC if running.core.quirks.forced_p0_is_sync else PlaneExitReason.HOST
         sea = entry.flags & RecEnterFlags2.INJECT_SEA
-        if plane.stop(running, PlaneExitReason.SYNC if sea else forced, rec.last_exit) is not None:
-            return INPUT
+        missing = plane.stop(running, PlaneExitReason.SYNC if sea else forced, rec.last_exit)
+        if missing is not None:
+            if running.core.quirks.forced_p0_fails:
+                return INPUT
+            emulated_stage2_abort(running, missing, plane.run_page_of(rec))
+            return SUCCESS
     _answer_ripas(rec, bool(entry.flags & RecEnterFlags2.RIPAS_RESPONSE))
     _answer_permissions(running, bool(entry.flags & RecEnterFlags2.S2AP_RESPONSE))
     esr = rec.last_exit.esr
@@ -158,5 +162,3 @@ def _answer_permissions(running: RunningRec, reject: bool) -> None:
             cookie = base | tree + 1
     rec.gprs[:4] = (int(RsiStatus.SUCCESS), base, int(reject), cookie)
     rec.permissions = None
-
-

@@ -30,9 +30,7 @@ from cca_machine.rmm.operation import MapWork, Operation
 from cca_machine.rmm.permissions import PERMISSION_MASK
 from cca_machine.rmm.rtt import (
     ASSIGNED,
-    ASSIGNED_NS,
     DRAINING,
-    DRAINING_NS,
     ENTRIES,
     KIND_MASK,
     MIN_BLOCK_LEVEL,
@@ -51,8 +49,8 @@ from cca_machine.rmm.state import Realm, RealmState
 
 MEMATTR_RESERVED = 0b100
 _HANDLE_SHIFT = 12
-YIELDED = -1
-"""Instead of a status: an interrupt came."""
+YIELDED, ALREADY_MAPPED = -1, -2
+"""Instead of a status: an interrupt came; there is nothing to do."""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -260,11 +258,11 @@ def _next_block(core: Core, realm: Realm, wanted: Range, here: int, state: int |
 
 
 def _reserve_entry(table: Table, index: int, pa: int, handle: int) -> int:
-    """Mark an entry as held by the operation: 0; negative when it maps `pa` already; else a status."""
+    """Mark an entry as held by the operation: 0, ALREADY_MAPPED, or a status."""
     entry = table.get(index)
     kind = entry & KIND_MASK
     if kind == ASSIGNED and address_of(entry) == pa:
-        return YIELDED
+        return ALREADY_MAPPED
     if kind == DRAINING:
         return BUSY[0]
     if kind != UNASSIGNED:
@@ -277,5 +275,3 @@ def _reached(status: int, here: int, base: int) -> Answer:
     if here > base or not status:
         return success(here)
     return (status,)
-
-

@@ -43,7 +43,8 @@ def donate(core: Core, handle: int, list_address: int, count: int) -> Answer:
 def reclaim(core: Core, handle: int, list_address: int, count: int) -> Answer:
     """OP_MEM_RECLAIM: fetch memory that the operation gives back, as many ranges as the Host has room for.
 
-    Granules are DELEGATED as soon as they are put on the list; a list that could not be written is offered again.
+    Granules are DELEGATED as soon as they are put on the list. With the firmware's quirk that happens even if the list
+    cannot be written; it is offered again then.
     """
     operation = core.state.operations.get(handle)
     if operation is None or list_address % 8 or operation.expected != Rmi2.OP_MEM_RECLAIM:
@@ -52,6 +53,8 @@ def reclaim(core: Core, handle: int, list_address: int, count: int) -> Answer:
     again = incomplete(MemoryRequest.RECLAIM, operation.can_cancel)
     if not slots:
         return again, 0
+    if not core.quirks.reclaim_before_write and not address_list.is_writable(core, list_address):
+        return INPUT
     result: Answer = (again, 0)
     if not operation.output or not operation.descriptors:
         operation.descriptors, operation.output, operation.slots = [], True, slots

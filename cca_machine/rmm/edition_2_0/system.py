@@ -5,7 +5,6 @@ from __future__ import annotations
 from cca_machine.abi.rmi2 import RMM_CONFIG, MemoryCategory, Rmi2Status, Tracking
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.hardware.gpt import L0_REGION_BYTES, GranuleProtectionFault, World
-from cca_machine.hardware.granule_map import Bank
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_2_0.answers import GPT, INPUT, SUCCESS, Answer, success
 from cca_machine.rmm.edition_2_0.checks import host_page
@@ -75,10 +74,3 @@ def tracking_get(core: Core, start: int, end: int) -> Answer:
 def gpt_l1_create(core: Core, addr: int) -> Answer:
     """GPT_L1_CREATE: EL3 made all L1 tables at boot."""
     return INPUT if addr % L0_REGION_BYTES else GPT
-
-
-def device_memory_bank(core: Core, address: int) -> Bank | None:
-    """The bank of device memory that holds `address`."""
-    devices = core.state.device_granules
-    banks = devices.banks if devices else ()
-    return next((bank for bank in banks if bank.base <= address < bank.top), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cca_machine.abi.rmi import Ripas
 from cca_machine.abi.rmi2 import RttEntryState2
 from cca_machine.abi.smc import signed, unsigned
 from cca_machine.rmm.core import Core
@@ -164,16 +163,6 @@ def release(core: Core, table_pa: int) -> None:
 def top_of(core: Core, found: Walk, ipa: int) -> int:
     """`ipa` if something is mapped there, else where the next mapping of that table starts, or where the table ends."""
     return skip(found, ipa, core.quirks.scan_whole_lowest_level)
-
-
-def is_drained(entry: int) -> bool:
-    """Whether no stateful operation holds the entry."""
-    return entry & KIND_MASK not in (DRAINING, DRAINING_NS)
-
-
-def without_memory(ripas: int) -> int:
-    """RIPAS of a page whose memory was taken away."""
-    return int(Ripas.EMPTY if ripas == Ripas.EMPTY else Ripas.DESTROYED)
 
 
 def _fills_level_1(table: Table) -> bool:

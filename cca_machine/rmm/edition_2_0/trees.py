@@ -43,7 +43,7 @@ def fold(core: Core, rd: int, ipa: int, level: int, tree: int) -> Answer:
 
 
 def map_protected(core: Core, rd: int, ipa: int, tree: int) -> Answer:
-    """RTT_AUX_MAP_PROTECTED: the auxiliary tree maps what the primary one maps; refusals tell which entry is at fault."""
+    """RTT_AUX_MAP_PROTECTED: an auxiliary tree maps what the primary one maps; a refusal tells the entry at fault."""
     realm = core.state.realms.get(rd)
     if realm is None:
         return INPUT

@@ -62,7 +62,9 @@ def as_run(fid: Rmi, rd: int, data: int, first: int, blocks: int) -> tuple[list[
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.integers(0, BLOCKS * 512 - 1), max_size=2), st.booleans(), st.lists(block_runs(), min_size=1, max_size=7)
+    st.lists(st.integers(0, BLOCKS * 512 - 1), max_size=2),
+    st.booleans(),
+    st.lists(block_runs(), min_size=1, max_size=7),
 )
 def test_runs_over_whole_blocks_equal_the_loop(
     spoiled: list[int], aligned: bool, commands: list[tuple[Rmi, int, int]]

@@ -42,6 +42,6 @@ def test_without_the_firmwares_quirks_the_replay_reports_where_it_differs(vector
 
 
 def test_a_file_of_another_interface_version_is_refused_with_a_reason(vectors: Path) -> None:
-    path = sorted((vectors / "rmm" / "rmi-2.0").glob("mix_*.jsonl.gz"))[0]
+    path = sorted((vectors / "rmm" / "rmi-1.1").glob("*.jsonl.gz"))[0]
     with pytest.raises(ValueError, match=r"RMI 1\.0"):
         replay(records(path))

@@ -7,20 +7,23 @@ import { kindHue, versionHue } from "./parts";
 import * as store from "./store";
 import type { Machine, Realm } from "./types";
 
+/** Height of legend and tray, above the racks. */
+const HEADROOM = 74;
+
 export function Fleet() {
-  const [width, measure] = useState(0);
+  const [[width, height], measure] = useState([0, 0]);
   const frame = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    const watch = new ResizeObserver(([entry]) => measure(entry!.contentRect.width));
+    const watch = new ResizeObserver(([entry]) => measure([entry!.contentRect.width, entry!.contentRect.height]));
     watch.observe(frame.current!);
     return () => watch.disconnect();
   }, []);
-  const made = width > 0 ? plan(width, store.machines.value, store.realms.value) : null;
+  const made = width && height ? plan(width, height - HEADROOM, store.machines.value, store.realms.value) : null;
   return (
-    <div class="fleet-frame">
+    <div ref={frame} class="fleet-frame">
       <Legend />
       <Tray />
-      <div ref={frame} class="fleet" style={{ height: `${made?.height ?? 0}px` }}>
+      <div class="fleet" style={{ height: `${made?.height ?? 0}px`, "--dot": `${made?.dot ?? 12}px` }}>
         {made ? <Floor made={made} /> : null}
       </div>
     </div>
@@ -42,6 +45,7 @@ function Floor({ made }: { made: Plan }) {
         return <Tile key={name} machine={machine} place={place} dense={made.dense} />;
       })}
       <Flights made={made} />
+      <Strays made={made} />
       {[...made.realms].map(([name, spot]) => {
         const realm = store.realms.value.get(name)!;
         return <Dot key={name} realm={realm} spot={spot} hue={kindHue(kinds, realm.kind)} />;
@@ -105,7 +109,7 @@ function Dot({ realm, spot, hue }: { realm: Realm; spot: Spot; hue: string }) {
     <button
       class={`dot ${stage(realm)} ${chosen ? "chosen" : ""}`} data-realm={realm.name} data-state={realm.state}
       title={`${realm.name}: ${realm.state}`} aria-label={`${realm.name}: ${realm.state}`}
-      style={{ transform: `translate(${spot.x}px, ${spot.y}px)`, "--hue": hue }}
+      style={{ translate: `${spot.x}px ${spot.y}px`, "--hue": hue }}
       onClick={() => (store.choice.value = { sort: "realm", name: realm.name })}
     />
   );
@@ -125,9 +129,26 @@ function Flights({ made }: { made: Plan }) {
   return (
     <svg class="flights" aria-hidden="true" width={made.width} height={made.height}>
       {ways.map(({ name, from, to }) => (
-        <path key={name} d={`M${from.x},${from.y} Q${(from.x + to.x) / 2},${Math.min(from.y, to.y) - 60} ${to.x},${to.y}`} />
+        <path key={name} d={`M${from.x},${from.y} Q${(from.x + to.x) / 2 + (to.y - from.y) * 0.3},${(from.y + to.y) / 2 - Math.abs(to.x - from.x) * 0.3} ${to.x},${to.y}`} />
       ))}
     </svg>
+  );
+}
+
+/** Copies that execute where the control plane does not believe them: two lives, when the first lives too. */
+function Strays({ made }: { made: Plan }) {
+  const counts = new Map<string, number>();
+  return (
+    <>
+      {[...store.realms.value.values()].flatMap((realm) => Object.keys(realm.executes).filter((machine) => machine !== realm.machine && machine !== realm.target).map((machine) => {
+        const place = made.machines.get(machine);
+        const number = counts.get(machine) ?? 0;
+        counts.set(machine, number + 1);
+        if (!place) return null;
+        const said = `${realm.name} still executes on ${machine}, where nobody believes it`;
+        return <button key={`${machine}/${realm.name}`} class="dot stray" title={said} aria-label={said} style={{ translate: `${place.x + place.w - 16 - number * 16}px ${place.y + place.h - 14}px` }} onClick={() => store.choose(realm.name)} />;
+      }))}
+    </>
   );
 }
 

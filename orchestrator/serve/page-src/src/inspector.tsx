@@ -108,14 +108,14 @@ function Actions() {
         <p>{offered.faults[fault]?.does}</p>
       </form>
       <form class="act" onSubmit={(event) => { event.preventDefault(); act("/realms", { kind: kind || Object.keys(offered.kinds)[0], count: 1 }); }}>
-        <label>Realm <select value={kind} onChange={(event) => pickKind(event.currentTarget.value)}>
+        <label>Realm <select value={kind || Object.keys(offered.kinds)[0]} onChange={(event) => pickKind(event.currentTarget.value)}>
           {Object.keys(offered.kinds).map((name) => <option key={name}>{name}</option>)}
         </select></label>
         <button>Launch one</button>
       </form>
       {releases.length ? (
         <form class="act" onSubmit={(event) => { event.preventDefault(); act("/rollouts", { release: release || releases[0] }); }}>
-          <label>release <select value={release} onChange={(event) => pickRelease(event.currentTarget.value)}>
+          <label>release <select value={release || releases[0]} onChange={(event) => pickRelease(event.currentTarget.value)}>
             {releases.map((name) => <option key={name}>{name}</option>)}
           </select></label>
           <button>Roll out</button>

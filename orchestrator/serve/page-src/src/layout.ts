@@ -5,7 +5,7 @@ import type { Machine, Realm } from "./types";
 export interface Box { x: number; y: number; w: number; h: number }
 export interface Spot { x: number; y: number }
 export interface Plan {
-  width: number; height: number; dense: boolean;
+  width: number; height: number; dense: boolean; dot: number;
   racks: { name: string; box: Box; machines: number }[];
   machines: Map<string, Box>;
   realms: Map<string, Spot>;
@@ -13,8 +13,11 @@ export interface Plan {
 
 const GAP = 16;
 const HEAD = 34;
-const TILE_HEAD = 30;
-const PITCH = 19;
+const TILE_HEAD = 32;
+/** Distances of two Realms, from a fleet that has room to one that has none. */
+const PITCHES = [38, 32, 26, 22, 19];
+/** What a tile may be taller than it must, where there is room. */
+const MOST_AIR = 44;
 const DENSE_FROM = 160;
 const MOST_DOTS = 1500;
 
@@ -40,9 +43,21 @@ function settle(machines: Map<string, Machine>, realms: Map<string, Realm>): voi
   }
 }
 
-export function plan(width: number, machines: Map<string, Machine>, realms: Map<string, Realm>): Plan {
+/** The largest picture of the fleet that fits into `width` by `height`; one that never fits may be scrolled. */
+export function plan(width: number, height: number, machines: Map<string, Machine>, realms: Map<string, Realm>): Plan {
   const dense = machines.size > DENSE_FROM || realms.size > MOST_DOTS;
   if (!dense) settle(machines, realms);
+  for (const pitch of dense ? [] : PITCHES) {
+    const made = draw(width, pitch, 0, dense, machines);
+    if (made.height > height) continue;
+    const tallest = Math.max(1, ...made.racks.map((rack) => rack.machines));
+    const rows = Math.max(1, new Set(made.racks.map((rack) => rack.box.y)).size);
+    return draw(width, pitch, Math.min(MOST_AIR, Math.floor((height - made.height) / (tallest * rows))), dense, machines);
+  }
+  return draw(width, PITCHES.at(-1)!, 0, dense, machines);
+}
+
+function draw(width: number, pitch: number, air: number, dense: boolean, machines: Map<string, Machine>): Plan {
   const racks = new Map<string, Machine[]>();
   for (const machine of machines.values()) {
     const found = racks.get(machine.rack);
@@ -51,9 +66,9 @@ export function plan(width: number, machines: Map<string, Machine>, realms: Map<
   }
   const most = Math.max(1, Math.floor((width + GAP) / (dense ? 180 : 236)));
   const columns = Math.min(racks.size || 1, most);
-  const rackWidth = Math.min((width - GAP * (columns - 1)) / columns, dense ? 320 : 420);
+  const rackWidth = Math.min((width - GAP * (columns - 1)) / columns, dense ? 320 : 460);
   const left = Math.max(0, (width - columns * rackWidth - GAP * (columns - 1)) / 2);
-  const made: Plan = { width, height: 0, dense, racks: [], machines: new Map(), realms: new Map() };
+  const made: Plan = { width, height: 0, dense, dot: Math.round(pitch * 0.62), racks: [], machines: new Map(), realms: new Map() };
   let top = 0;
   let rowHeight = 0;
   [...racks].forEach(([name, members], index) => {
@@ -63,7 +78,7 @@ export function plan(width: number, machines: Map<string, Machine>, realms: Map<
       rowHeight = 0;
     }
     const x = left + column * (rackWidth + GAP);
-    const height = (dense ? placeDense : placeTiles)(made, members, x, top, rackWidth);
+    const height = dense ? placeDense(made, members, x, top, rackWidth) : placeTiles(made, members, x, top, rackWidth, pitch, air);
     made.racks.push({ name, box: { x, y: top, w: rackWidth, h: height }, machines: members.length });
     rowHeight = Math.max(rowHeight, height);
   });
@@ -72,17 +87,17 @@ export function plan(width: number, machines: Map<string, Machine>, realms: Map<
   return made;
 }
 
-function placeTiles(made: Plan, members: Machine[], x: number, top: number, width: number): number {
+function placeTiles(made: Plan, members: Machine[], x: number, top: number, width: number, pitch: number, air: number): number {
   const inner = width - 24;
-  const perRow = Math.max(1, Math.floor((inner - 20) / PITCH));
-  const rows = Math.max(2, ...members.map((machine) => Math.ceil((slots.get(machine.name)?.length ?? 0) / perRow)));
-  const height = TILE_HEAD + rows * PITCH + 10;
+  const perRow = Math.max(1, Math.floor((inner - 20) / pitch));
+  const rows = Math.max(pitch > 24 ? 1 : 2, ...members.map((machine) => Math.ceil((slots.get(machine.name)?.length ?? 0) / perRow)));
+  const height = TILE_HEAD + rows * pitch + 8 + air;
   let y = top + HEAD;
   for (const machine of members) {
     made.machines.set(machine.name, { x: x + 12, y, w: inner, h: height });
     (slots.get(machine.name) ?? []).forEach((name, place) => {
       if (!name) return;
-      const spot = { x: x + 12 + 22 + (place % perRow) * PITCH, y: y + TILE_HEAD + Math.floor(place / perRow) * PITCH + 9 };
+      const spot = { x: x + 12 + 10 + pitch / 2 + (place % perRow) * pitch, y: y + TILE_HEAD + air * 0.4 + (Math.floor(place / perRow) + 0.5) * pitch - 2 };
       made.realms.set(name, spot);
     });
     y += height + 10;

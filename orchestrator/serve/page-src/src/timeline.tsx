@@ -20,7 +20,7 @@ export function TimeLine() {
     return () => watch.disconnect();
   }, []);
   const now = store.presentNs();
-  const from = now - window_s * S * 0.97;
+  const from = Math.max(0, now - window_s * S * 0.97);
   const x = (at: number) => ((at - from) / (window_s * S)) * width;
   const { kept } = store.history.value;
   return (
@@ -87,7 +87,7 @@ function Lane({ spans, x, from, now, row }: { spans: Map<string, Span>; x: (at: 
       {seen.map((span) => {
         const left = Math.max(x(span.from), -20);
         const right = x(span.until ?? now);
-        let level = ends.findIndex((end) => end < left);
+        let level = ends.findIndex((end) => end <= left + 1);
         if (level < 0) level = ends.length;
         ends[level] = Math.max(right, left + 6);
         return (
@@ -113,7 +113,7 @@ function Marks({ marks, x, from }: { marks: Mark[]; x: (at: number) => number; f
       {seen.map((mark, place) => (
         <button
           key={`${mark.at}/${mark.text}/${place}`} class={`mark tone-${mark.tone}`} title={`${shortClock(mark.at)} ${mark.text}`} aria-label={mark.text}
-          style={{ transform: `translateX(${x(mark.at)}px)` }} onClick={() => store.choose(mark.subject)}
+          style={{ translate: `${x(mark.at)}px` }} onClick={() => store.choose(mark.subject)}
         />
       ))}
     </div>
