@@ -37,8 +37,8 @@ from attestation.rim import (
 
 MAX_BYTES = 1024 * 1024
 MAX_IMAGE_BYTES = 1024 * 1024 * 1024
-MAX_STEPS = 1 << 20
-"""Most extensions of the RIM that a log may ask for: 4 GiB loaded page by page."""
+MAX_STEPS = 1 << 18
+"""Most extensions of the RIM that a log may ask for: 1 GiB loaded page by page."""
 _SPEC_ID = b"Spec ID Event03\0"
 _VM_VERSION = b"VM VERSION".ljust(16, b"\0")
 TCG_ALGORITHMS = {HashName.SHA_256: 0x0B, HashName.SHA_384: 0x0C, HashName.SHA_512: 0x0D}

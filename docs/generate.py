@@ -55,8 +55,8 @@ def timing_page() -> str:
     head = (
         "# Modelled durations\n\n"
         "Generated from `cca_machine/costs.py`; do not edit. No timing of CCA on RME silicon is public:\n"
-        "read results as sensitivity bands (`timing.scale` at 30%, 100%, 300%), not as predictions. `timing.override` in the cluster\n"
-        "file replaces single rows.\n\n"
+        "read results as sensitivity bands (`timing.scale` at 30%, 100%, 300%), not as predictions.\n"
+        "`timing.override` in the cluster file replaces single rows.\n\n"
         "| Name | ns | per | Confidence | Source |\n|---|--:|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"

@@ -128,7 +128,8 @@ class TraceReplay:
             x0 = self.rmm.smc(number(record["fid"]), here)[0]
             answers[x0] = answers.get(x0, 0) + 1
         expected = {number(x0): count for x0, count in record["rets"].items()}
-        self._note(str(record["name"]), record, {"rets": expected}, {"rets": answers})
+        alike = sum(min(count, answers.get(x0, 0)) for x0, count in expected.items())
+        self._note(str(record["name"]), record, {"rets": expected}, {"rets": answers}, record["count"], alike)
 
     def _prepare(self, item: Sequence[Any]) -> None:
         kind = item[0]
@@ -159,12 +160,15 @@ class TraceReplay:
         fields = REC_EXIT.decode(page)
         return {name: fields[name] for name in EXIT_FIELDS}
 
-    def _note(self, name: str, record: Record, expected: Any, got: Any) -> None:
+    def _note(self, name: str, record: Record, expected: Any, got: Any, calls: int = 1, alike: int = 0) -> None:
+        """Count `calls` calls of a record, all of which agree, or `alike` of them."""
         report = self.report.commands.setdefault(name, CommandReport())
-        report.calls += 1
+        report.calls += calls
         if expected == got:
-            report.agreements += 1
-        elif report.first is None:
+            report.agreements += calls
+            return
+        report.agreements += alike
+        if report.first is None:
             report.first = {"i": record.get("i"), "expected": expected, "got": got}
 
 

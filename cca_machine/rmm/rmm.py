@@ -151,4 +151,3 @@ class Rmm:
     def digest(self) -> bytes:
         """SHA-256 over the state of the RMM; a refused command leaves it as it was."""
         return self.state.digest()
-

@@ -243,14 +243,18 @@ def test_a_paused_rollout_takes_no_further_wave_until_it_is_resumed(rolling: Liv
     assert {update.phase for update in rollout_of(rolling).state.updates.values()} == {"done"}
 
 
-def test_an_aborted_rollout_ends_and_leaves_no_machine_cordoned(rolling: Live) -> None:
-    rolling.ask(i.AbortRollout("rollout-2"))
-    rolling.until(40)
-    assert rollout_of(rolling).state.stage == "finished"
-    store = rolling.run.assembly.control.store
+@pytest.mark.parametrize("at_s", [10.2, 13.0])
+def test_an_aborted_rollout_ends_and_leaves_no_machine_cordoned(live: Live, at_s: float) -> None:
+    live.until(10).ask(i.StartRollout({"release": "rmm-1.0.1", "waves": [{"machines": 1}, {"share": "100%"}]}))
+    live.until(at_s)
+    assert rollout_of(live).state.stage == ("running" if at_s < 11 else "baking")
+    live.ask(i.AbortRollout("rollout-2"))
+    live.until(40)
+    assert rollout_of(live).state.stage == "finished"
+    store = live.run.assembly.control.store
     assert [name for name, view in store.machines.items() if view.cordons or view.activity] == []
-    assert [record.left for record in rolling.told("rollout.finished")] == [5]
-    assert rolling.ask(i.AbortRollout("rollout-2")).rule == "conflict"
+    assert [(record.done, record.left) for record in live.told("rollout.finished")] == [(1, 5)]
+    assert live.ask(i.AbortRollout("rollout-2")).rule == "conflict"
 
 
 def test_a_rollout_that_has_not_begun_can_be_called_off(live: Live) -> None:

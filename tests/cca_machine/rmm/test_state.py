@@ -128,7 +128,9 @@ def test_granules_move_only_along_the_transition_table(start: GranuleState, end:
         with pytest.raises(KeyError):
             move(granules, DRAM.base, end)
     built_in_place = {start, end} == {GranuleState.REC, GranuleState.PARTIAL}
-    assert ((start, end) in TRANSITIONS) == (built_in_place or (start != end and GranuleState.DELEGATED in (start, end)))
+    assert ((start, end) in TRANSITIONS) == (
+        built_in_place or (start != end and GranuleState.DELEGATED in (start, end))
+    )
 
 
 BREAKAGES = {

@@ -73,7 +73,7 @@ function Tile({ machine, place, dense }: { machine: Machine; place: Box; dense: 
       style={{ ...box(place), "--version": versionHue(store.versions.value, version) }}
       onClick={() => (store.choice.value = { sort: "machine", name: machine.name })}
     >
-      {dense ? null : (
+      {dense ? (place.w < 28 ? null : <span class="count">{machine.realms || ""}</span>) : (
         <>
           <span class="head">
             <b>{machine.name.slice(machine.rack.length + 1)}</b>

@@ -16,6 +16,8 @@ const HEAD = 34;
 const TILE_HEAD = 32;
 /** Distances of two Realms, from a fleet that has room to one that has none. */
 const PITCHES = [38, 32, 26, 22, 19];
+/** Sides of a machine in a large fleet. */
+const SIDES = [52, 44, 36, 30, 24, 18, 14, 10];
 /** What a tile may be taller than it must, where there is room. */
 const MOST_AIR = 44;
 const DENSE_FROM = 160;
@@ -47,14 +49,15 @@ function settle(machines: Map<string, Machine>, realms: Map<string, Realm>): voi
 export function plan(width: number, height: number, machines: Map<string, Machine>, realms: Map<string, Realm>): Plan {
   const dense = machines.size > DENSE_FROM || realms.size > MOST_DOTS;
   if (!dense) settle(machines, realms);
-  for (const pitch of dense ? [] : PITCHES) {
+  for (const pitch of dense ? SIDES : PITCHES) {
     const made = draw(width, pitch, 0, dense, machines);
     if (made.height > height) continue;
+    if (dense) return made;
     const tallest = Math.max(1, ...made.racks.map((rack) => rack.machines));
     const rows = Math.max(1, new Set(made.racks.map((rack) => rack.box.y)).size);
     return draw(width, pitch, Math.min(MOST_AIR, Math.floor((height - made.height) / (tallest * rows))), dense, machines);
   }
-  return draw(width, PITCHES.at(-1)!, 0, dense, machines);
+  return draw(width, (dense ? SIDES : PITCHES).at(-1)!, 0, dense, machines);
 }
 
 function draw(width: number, pitch: number, air: number, dense: boolean, machines: Map<string, Machine>): Plan {
@@ -66,7 +69,7 @@ function draw(width: number, pitch: number, air: number, dense: boolean, machine
   }
   const most = Math.max(1, Math.floor((width + GAP) / (dense ? 180 : 236)));
   const columns = Math.min(racks.size || 1, most);
-  const rackWidth = Math.min((width - GAP * (columns - 1)) / columns, dense ? 320 : 460);
+  const rackWidth = Math.min((width - GAP * (columns - 1)) / columns, 460);
   const left = Math.max(0, (width - columns * rackWidth - GAP * (columns - 1)) / 2);
   const made: Plan = { width, height: 0, dense, dot: Math.round(pitch * 0.62), racks: [], machines: new Map(), realms: new Map() };
   let top = 0;
@@ -78,7 +81,7 @@ function draw(width: number, pitch: number, air: number, dense: boolean, machine
       rowHeight = 0;
     }
     const x = left + column * (rackWidth + GAP);
-    const height = dense ? placeDense(made, members, x, top, rackWidth) : placeTiles(made, members, x, top, rackWidth, pitch, air);
+    const height = dense ? placeDense(made, members, x, top, rackWidth, pitch) : placeTiles(made, members, x, top, rackWidth, pitch, air);
     made.racks.push({ name, box: { x, y: top, w: rackWidth, h: height }, machines: members.length });
     rowHeight = Math.max(rowHeight, height);
   });
@@ -105,8 +108,7 @@ function placeTiles(made: Plan, members: Machine[], x: number, top: number, widt
   return y - top + 2;
 }
 
-function placeDense(made: Plan, members: Machine[], x: number, top: number, width: number): number {
-  const side = 22;
+function placeDense(made: Plan, members: Machine[], x: number, top: number, width: number, side: number): number {
   const perRow = Math.max(1, Math.floor((width - 20) / (side + 4)));
   members.forEach((machine, place) => {
     const box = { x: x + 12 + (place % perRow) * (side + 4), y: top + HEAD + Math.floor(place / perRow) * (side + 4), w: side, h: side };
