@@ -21,6 +21,7 @@ from cca_machine.rmm.quirks import SUGGESTED, QuirkSet
 from cca_machine.rmm.rsi_1_1 import SERVICES_1_1
 from cca_machine.rmm.state import RmmState
 from cca_machine.rmm.token import El3TokenMaker
+from cca_machine.rmm.token_2_0 import El3TokenMaker2
 
 _UNKNOWN: Registers = answer(NOT_SUPPORTED)
 _FID_MASK = 0xFFFF_FFFF & ~SVE_HINT
@@ -45,8 +46,10 @@ class Rmm:
         tokens: TokenMaker | None = None,
     ) -> None:
         self.state = state
-        self.core = Core(state, hardware, el3, guest, features or RmmFeatures(), quirks, tokens or El3TokenMaker(el3))
-        self._later = self.core.features.edition == EDITION_2_0
+        later = features is not None and features.edition == EDITION_2_0
+        maker: Callable[[El3Services], TokenMaker] = El3TokenMaker2 if later else El3TokenMaker
+        self.core = Core(state, hardware, el3, guest, features or RmmFeatures(), quirks, tokens or maker(el3))
+        self._later = later
         if self._later:
             self.core.services, self.core.exit_type = SERVICES_1_1, RecExit2
             self.core.tally.status_name = status_name

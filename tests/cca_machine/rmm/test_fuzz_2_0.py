@@ -66,8 +66,9 @@ class Storm:
         values = {
             "rd": draw.choice(self.known), "rec": draw.choice([*self.known, self.address()]), "base": base,
             "top": base + draw.choice([1, 2, 512]) * PAGE, "ipa": base, "flags": draw.choice([0, 1, 1, 1, 2 | 4 << 2]),
-            "oaddr": draw.choice([0, desc(self.address(), draw.randrange(1, 9)), self.address()]), "level": draw.choice([2, 3]),
-            "handle": draw.randrange(3), "list": self.address(), "count": draw.randrange(20), "index": draw.choice([1, 2]),
+            "oaddr": draw.choice([0, desc(self.address(), draw.randrange(1, 9)), self.address()]),
+            "level": draw.choice([2, 3]), "handle": draw.randrange(3), "list": self.address(),
+            "count": draw.randrange(20), "index": draw.choice([1, 2]),
         }  # fmt: skip
         if fid in (Rmi2.GRANULE_RANGE_DELEGATE, Rmi2.GRANULE_RANGE_UNDELEGATE):
             values["base"] = self.address()
