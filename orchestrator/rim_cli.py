@@ -106,6 +106,37 @@ def check(
     raise typer.Exit(ExitCode.GOOD if good else ExitCode.NO)
 
 
+@rim.command("cluster")
+def cluster(
+    file: Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")],
+    as_json: AsJson = False,
+) -> None:
+    """Compute the RIM of every kind of Realm in a cluster file: what its machines will measure and its verifier expect."""
+    from cca_machine.errors import ImpossibleRealm
+    from cca_machine.layout import plan
+    from cca_machine.vmm.measure import measure
+    from orchestrator.cluster.load import load_text
+    from orchestrator.realms.reference import realm_spec
+    from orchestrator.rim_request import layout_of
+
+    try:
+        loaded = load_text(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UserMistake(f"cannot read {file}: {error.strerror}", "check the path") from None
+    if loaded.value is None:
+        raise UserMistake(loaded.render(), f"realmfleet validate {file}")
+    try:
+        specs = {kind: realm_spec(loaded.value, kind, "", 0) for kind in loaded.value.realms}
+        rims = {kind: list(measure(layout_of(plan(spec))))[-1].rim.hex() for kind, spec in specs.items()}
+    except ImpossibleRealm as impossible:
+        raise UserMistake(str(impossible), "more memory, or a smaller image") from None
+    if as_json:
+        typer.echo(json.dumps({"kind": "rim-cluster", "file": str(file), "rims": rims}))
+    else:
+        for kind, value in rims.items():
+            typer.echo(f"{kind:<24} {value}")
+
+
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)

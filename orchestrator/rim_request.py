@@ -11,11 +11,13 @@ from pathlib import Path
 import msgspec
 
 from attestation import rim
+from cca_machine import image as images
 from cca_machine.abi.rmi import PAGE_BYTES, REC_FLAG_RUNNABLE
+from cca_machine.layout import LoadPlan
 from cca_machine.vmm import cloud_hypervisor, kvmtool, qemu
 from cca_machine.vmm.arguments import options
 from cca_machine.vmm.inputs import Inputs
-from cca_machine.vmm.layout import HASHES, VmmLayout
+from cca_machine.vmm.layout import HASHES, Piece, VmmLayout
 from cca_machine.vmm.limits import Limits, from_toml
 from cca_machine.vmm.measure import Step
 from cca_machine.vmm.mistake import VmmMistake
@@ -69,6 +71,25 @@ def lay_out(request: RimRequest, inputs: Inputs | None = None) -> VmmLayout:
         return vmm_named(request.vmm)(request.words, given, host.overridden(request.limits))
     except VmmMistake as mistake:
         raise UserMistake(mistake.message, mistake.hint) from None
+
+
+def layout_of(plan: LoadPlan) -> VmmLayout:
+    """The loading plan of a Realm of this testbed, as a VMM's layout."""
+    (boot,) = [rec for rec in plan.recs if rec.runnable]
+    return VmmLayout(
+        vmm="realmfleet",
+        hash=next(name for name, algorithm in HASHES.items() if algorithm == plan.hash_algo),
+        limits=Limits(ipa_bits=plan.ipa_width, num_bps=plan.num_bps + 1, num_wps=plan.num_wps + 1),
+        ram_base=plan.ram_base,
+        ram_bytes=plan.ram_bytes,
+        pieces=(
+            Piece("image", plan.image_base, b"".join(images.pages(plan.image))),
+            Piece("dtb", plan.tree_base, plan.tree),
+        ),
+        pc=boot.pc,
+        x0=boot.gprs[0],
+        rpv=plan.rpv,
+    )
 
 
 def vmm_named(name: str) -> LayOut:

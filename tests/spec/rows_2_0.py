@@ -370,7 +370,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         Rmi2.RTT_DATA_MAP_INIT,
-        lambda door: {"rd": realm_with_tables(door), "data": door.delegated(), "ipa": 0, "src": door.host_page(), "flags": 1},
+        lambda door: {
+            "rd": realm_with_tables(door), "data": door.delegated(), "ipa": 0, "src": door.host_page(), "flags": 1,
+        },
         {
             "flags": (INPUT, put("flags", 2)),
             "alias": (INPUT, lambda door, args: args.update(data=args["rd"])),
@@ -385,8 +387,8 @@ ROWS: tuple[Row, ...] = (
             "src_pas": (INPUT, taken("src")),
             **granule("data", delegated=True),
         },
-        (("realm_state", "rtt_walk"), ("ipa_bound", "data_state"), ("rtt_walk", "data_state"), ("rtte_state", "data_state"),
-         ("realm_state", "ipa_align"), ("src_state", "realm_state")),
+        (("realm_state", "rtt_walk"), ("ipa_bound", "data_state"), ("rtt_walk", "data_state"),
+         ("rtte_state", "data_state"), ("realm_state", "ipa_align"), ("src_state", "realm_state")),
     ),
     Row(
         Rmi2.RTT_DATA_MAP,
@@ -407,7 +409,8 @@ ROWS: tuple[Row, ...] = (
             "range_level": (rtt(2), lambda door, args: args.update(oaddr=desc(DRAM.top - BLOCK, 1, 2))),
             "rtt_walk": (rtt(2), lambda door, args: args.update(base=BLOCK, top=BLOCK + PAGE)),
             "oaddr_align": (INPUT, lambda door, args: args.update(
-                base=1 << 30, top=(1 << 30) + BLOCK, oaddr=desc(DRAM.base + PAGE, 1, 2), x=door.tables(args["rd"], 1 << 30, 2)[0])),
+                base=1 << 30, top=(1 << 30) + BLOCK, oaddr=desc(DRAM.base + PAGE, 1, 2),
+                x=door.tables(args["rd"], 1 << 30, 2)[0])),
             "rtte_state": (rtt(3), occupied),
             "held": (BUSY, held),
             "data_state": (INPUT, undelegated_block),
@@ -528,7 +531,8 @@ OTHERWISE_TESTED = {
     Rmi2.RMM_ACTIVATE: "test_realms_2_0.py", Rmi2.GRANULE_TRACKING_GET: "test_realms_2_0.py",
     Rmi2.GPT_L1_CREATE: "test_realms_2_0.py", Rmi2.OP_CONTINUE: "test_operations_2_0.py",
     Rmi2.OP_MEM_DONATE: "test_operations_2_0.py", Rmi2.OP_MEM_RECLAIM: "test_operations_2_0.py",
-    Rmi2.OP_CANCEL: "test_operations_2_0.py", Rmi2.RTT_SET_S2AP: "test_planes.py", Rmi2.RTT_AUX_CREATE: "test_planes.py",
+    Rmi2.OP_CANCEL: "test_operations_2_0.py",
+    Rmi2.RTT_SET_S2AP: "test_planes.py", Rmi2.RTT_AUX_CREATE: "test_planes.py",
     Rmi2.RTT_AUX_DESTROY: "test_planes.py", Rmi2.RTT_AUX_FOLD: "test_planes.py",
     Rmi2.PSCI_COMPLETE: "the same function as in 1.0: test_conditions.py",
 }  # fmt: skip

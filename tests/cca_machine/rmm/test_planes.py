@@ -77,7 +77,8 @@ def test_a_plane_entry_that_is_not_valid_changes_nothing(change: dict) -> None:
     call = Smc((Rsi2.PLANE_ENTER, change.get("plane", 1), change.get("run", RUN)))
     p.door.enter(p.rec, [call])
     assert p.door.guest.gprs[-1][:4] == [1, 0, 0, 0]
-    assert p.state.active_plane == 0 and p.state.pc == 0x1004
+    assert p.state.active_plane == 0
+    assert p.state.pc == 0x1004
 
 
 def test_a_run_page_that_is_not_there_is_asked_of_the_host_and_the_call_repeated() -> None:
@@ -91,14 +92,17 @@ def test_a_run_page_that_is_not_there_is_asked_of_the_host_and_the_call_repeated
 def test_only_p0_reaches_the_services_except_host_calls_it_lets_through() -> None:
     p = Paravisor()
     p.door.enter(p.rec, [*p.start(), Smc((Rsi.VERSION, 0x10000))])
-    assert p.exit_page().gprs[0] == Rsi.VERSION and p.exit_page().esr_el2 >> 26 == 0x17
+    assert p.exit_page().gprs[0] == Rsi.VERSION
+    assert p.exit_page().esr_el2 >> 26 == 0x17
     p.door.hardware.memory.write(World.REALM, p.pages[CALL], HostCall(imm=9).encode())
     _, out = p.door.enter(p.rec, [*p.start(), Smc((Rsi.HOST_CALL, CALL))])
     assert (out.exit_reason, out.imm, out.plane) == (ExitReason.HOST_CALL, 9, 1)
     _, out = p.door.enter(p.rec, [HVC])
-    assert out.exit_reason == ExitReason.FIQ and p.state.active_plane == 0
+    assert out.exit_reason == ExitReason.FIQ
+    assert p.state.active_plane == 0
     _, out = p.door.enter(p.rec, [*p.start(PlaneEnterFlags.TRAP_HOST_CALL), Smc((Rsi.HOST_CALL, CALL))])
-    assert out.exit_reason == ExitReason.FIQ and p.state.active_plane == 0
+    assert out.exit_reason == ExitReason.FIQ
+    assert p.state.active_plane == 0
 
 
 def test_the_plane_that_was_interrupted_goes_on_and_the_host_can_force_p0() -> None:
@@ -108,7 +112,8 @@ def test_the_plane_that_was_interrupted_goes_on_and_the_host_can_force_p0() -> N
     p.door.enter(p.rec)
     assert p.door.guest.pcs == [0x4000]
     p.door.enter(p.rec, flags=RecEnterFlags2.FORCE_P0)
-    assert p.door.guest.pcs == [0x1004] and p.exit_page().reason == PlaneExitReason.HOST
+    assert p.door.guest.pcs == [0x1004]
+    assert p.exit_page().reason == PlaneExitReason.HOST
     firmware = Paravisor(quirks=TF_RMM_2_0)
     firmware.door.enter(firmware.rec, firmware.start())
     firmware.door.enter(firmware.rec, flags=RecEnterFlags2.FORCE_P0)
@@ -237,14 +242,16 @@ def test_with_a_tree_per_plane_a_cookie_leads_through_all_trees() -> None:
         p.door.ok(Rmi2.RTT_SET_S2AP, p.rd, p.rec, RAM, RAM + PAGE)
         p.door.enter(p.rec)
         base, cookie = p.door.guest.gprs[0][1], p.door.guest.gprs[0][3]
-    assert trees == [0, 1] and (base, cookie) == (RAM + PAGE, 0)
+    assert trees == [0, 1]
+    assert (base, cookie) == (RAM + PAGE, 0)
 
 
 def test_missing_memory_of_a_plane_goes_to_the_host_with_its_tree_and_empty_memory_to_p0() -> None:
     p = Paravisor(TREE_PER_PLANE)
     _, out = p.door.enter(p.rec, [*p.start(), Access(ipa=RAM, write=False)])
     # P1 of two planes uses the primary tree, where RAM is mapped but nothing is permitted.
-    assert p.state.active_plane == 0 and out.exit_reason == ExitReason.FIQ
+    assert p.state.active_plane == 0
+    assert out.exit_reason == ExitReason.FIQ
     _, out = p.door.enter(p.rec, [Access(ipa=RAM, write=False)])
     assert (out.exit_reason, out.hpfar, out.rtt_tree) == (ExitReason.SYNC, RAM >> 8, 1)
     p.door.ok(Rmi2.RTT_AUX_MAP_PROTECTED, p.rd, RAM, 1)

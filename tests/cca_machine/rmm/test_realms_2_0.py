@@ -126,7 +126,8 @@ def test_a_realm_ends_as_a_zombie_that_can_only_be_taken_apart() -> None:
     for level in (3, 2):
         door.ok(Rmi2.RTT_DESTROY, rd, 0, level)
     door.ok(Rmi2.REALM_DESTROY, rd)
-    assert door.rmm.state.realms == {} and door.rmm.state.vmids == {}
+    assert door.rmm.state.realms == {}
+    assert door.rmm.state.vmids == {}
 
 
 def expected_data(algorithm: str, rim: bytes, ipa: int, page: bytes) -> bytes:
