@@ -17,6 +17,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from attestation.firmware_policy import SigningPolicy
+
 CONTROL = "control"
 """Name of the control plane as an endpoint of messages."""
 
@@ -65,7 +67,8 @@ class MachineSpec(Struct, frozen=True):
 
     `seed` (32 bytes) comes from (run seed, machine name); all keys and draws of the machine derive from it.
     `firmware` holds signed images (`attestation.firmware`) by component; `anchors` the signers that EL3 accepts
-    (signer id -> COSE_Key bytes). `timing` maps names of `cca_machine.costs` to nanoseconds.
+    (signer id -> COSE_Key bytes), `firmware_policy` how many of them an image needs. `timing` maps names of
+    `cca_machine.costs` to nanoseconds.
     """
 
     name: str
@@ -83,6 +86,7 @@ class MachineSpec(Struct, frozen=True):
     lifecycle: int = 0x3000
     quirks: str = "suggested"
     leases: bool = True
+    firmware_policy: SigningPolicy = SigningPolicy()
 
 
 # -- commands: what the control plane asks ---------------------------------------------------------------------------

@@ -98,6 +98,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     capacity.spread_has_room,
     releases.bootable,
     releases.component_sizes,
+    releases.policy,
     releases.rollouts,
     releases.waves,
     releases.firmware_floor,

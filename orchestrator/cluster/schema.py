@@ -117,10 +117,21 @@ class Component(Record):
     security_version: int = Field(1, ge=0, le=2**31, description="Anti-rollback counter; it may never fall.")
     data_format: int = Field(1, ge=0, le=2**31, description="Live-state format that a live activation must match.")
     size: Size = default("256KiB", "Image size, loaded and hashed at boot and at activation.", gt=0)
-    signed_by: Name | None = Field(
-        None, description="Signer; a machine refuses what none of its signers signed. Absent: nobody signed it."
+    signed_by: Name | list[Name] | None = Field(
+        None,
+        description="Signer, or several: the vendor, then countersigners. A machine refuses what its signers did not "
+        "sign. Absent: nobody signed it.",
     )
-    defect: Literal["none", "panics-at-activation"] = Field("none", description="A fault built into the image.")
+    defect: Literal["none", "panics-at-activation", "panics-at-boot"] = Field(
+        "none", description="A fault built into the image."
+    )
+
+    @property
+    def signers(self) -> list[str]:
+        """Everybody who signed it, the vendor first."""
+        if self.signed_by is None:
+            return []
+        return [self.signed_by] if isinstance(self.signed_by, str) else list(self.signed_by)
 
 
 class Release(Record):
@@ -132,11 +143,45 @@ class Release(Record):
     endorsed: bool = Field(True, description="Whether the verifier holds reference values for it.")
 
 
+ComponentName = Literal["BL2", "BL31", "RMM", "HES"]
+
+
+class Endorsing(Record):
+    """Who must have signed an image."""
+
+    required: list[Name] = Field(default_factory=list, description="Signers that must all have signed.")
+    threshold: int = Field(1, ge=1, le=16, description="How many of the signers must have signed, at least.")
+
+
+class RevokedVersion(Record):
+    """A version that machines must not take any more."""
+
+    component: ComponentName = Field(description="Component.")
+    version: Version = Field(description="Version.")
+
+
+class FirmwarePolicy(Endorsing):
+    """What machines and the verifier's endorser ask of an image; checked by one function wherever an image is taken."""
+
+    components: dict[ComponentName, Endorsing] = Field(
+        default_factory=dict, description="Components that ask for something else than the rest."
+    )
+    revoked_signers: list[Name] = Field(default_factory=list, description="Signers that count no more.")
+    revoked_versions: list[RevokedVersion] = Field(default_factory=list, description="Versions that count no more.")
+
+    def rule(self, component: str) -> Endorsing:
+        """What a component asks for."""
+        return next((rule for name, rule in self.components.items() if name == component), self)
+
+
 class Firmware(Record):
     """Signers and releases."""
 
     signers: list[Name] = Field(
         default_factory=lambda: ["vendor"], min_length=1, description="Signers the machines accept."
+    )
+    policy: FirmwarePolicy = Field(
+        FirmwarePolicy(), description="Whose signatures an image needs, and what is revoked."
     )
     releases: dict[Name, Release] = Field(min_length=1, description="Releases by name.")
 
