@@ -100,6 +100,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.component_sizes,
     releases.policy,
     releases.rollouts,
+    releases.limits,
     releases.waves,
     releases.firmware_floor,
     deeds.events,

@@ -189,6 +189,22 @@ def waves(facts: Facts) -> Iterator[Finding]:
                 yield Finding(("events", index, "waves"), message, "end with share: 100%", Severity.WARNING, at="key")
 
 
+def limits(facts: Facts) -> Iterator[Finding]:
+    """A rollout leaves machines for the Realms, and its calendar leaves it a time to begin."""
+    for index, event in _rollouts(facts.cluster):
+        path: Path = ("events", index)
+        down = event.max_unavailable or 1
+        if event.strategy != "live" and facts.realms and down >= len(facts.machines):
+            message = f"may take down {down} of {len(facts.machines)} machines at once"
+            yield Finding((*path, "max_unavailable"), message, "leave some for the Realms", at="key")
+        for key, windows in (("windows", event.windows), ("freezes", event.freezes)):
+            for number, window in enumerate(windows):
+                if window.begin >= window.end:
+                    yield Finding((*path, key, number), "ends before it begins", "from must be before to")
+        if event.windows and all(window.end <= event.at for window in event.windows):
+            yield Finding((*path, "windows"), "every window is over when the rollout is due", "open one after at")
+
+
 def _covered(wave: Wave, left: int) -> int:
     if wave.machines is not None:
         return min(wave.machines, left)

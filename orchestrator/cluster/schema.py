@@ -236,16 +236,36 @@ class MigrateEvent(Record):
     to: str | None = Field(None, description="Machine; without it the scheduler chooses.")
 
 
+class Window(Record):
+    """A stretch of virtual time, from its beginning to just before its end."""
+
+    begin: Duration = Field(alias="from", description="When it begins.")
+    end: Duration = Field(alias="to", description="When it ends.")
+
+
 class RolloutEvent(Record):
-    """An operator rolls a release out by live activation, wave by wave; the first wave is the canary."""
+    """An operator rolls a release out, wave by wave; the first wave is the canary."""
 
     kind: Literal["rollout"] = Field("rollout", description="What the operator does.")
     at: Duration = Field(description="When the first wave starts.")
     release: Name = Field(description="Release that holds the component.")
-    component: Literal["RMM"] = Field("RMM", description="Component to activate.")
+    component: Literal["RMM"] = Field("RMM", description="Component to update.")
+    strategy: Literal["live", "drain", "reboot"] = Field(
+        "live",
+        description="Live activation under running Realms, or a reboot: after all Realms moved away, or with all stopped.",
+    )
+    max_unavailable: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Machines under way at once; without it the whole wave, with a reboot 1.",
+    )
+    windows: list[Window] = Field(default_factory=list, description="Machines are taken only then; empty: always.")
+    freezes: list[Window] = Field(default_factory=list, description="No machine is taken then, window or not.")
     waves: list[Wave] = Field(min_length=1, max_length=64, description="Who goes when.")
     bake: Duration = default("10s", "Wait after a wave, in which every machine and Realm must attest.")
     max_failures: int = Field(0, ge=0, le=1_000_000, description="Machines that may fail before the rollout holds.")
+    rollback: bool = Field(False, description="When it holds, bring what is done back, where the counters permit it.")
 
 
 class StopEvent(Record):
