@@ -19,6 +19,7 @@ from orchestrator import attest_cli
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.firmware_cli import firmware
 from orchestrator.rmm_cli import rmm
+from orchestrator.rollout_plan import rollout
 
 if TYPE_CHECKING:
     from orchestrator.cluster.load import Loaded
@@ -41,6 +42,7 @@ app.add_typer(attest_cli.ear, name="ear")
 app.add_typer(attest_cli.kbs, name="kbs")
 app.add_typer(rmm, name="rmm")
 app.add_typer(firmware, name="firmware")
+app.add_typer(rollout, name="rollout")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]

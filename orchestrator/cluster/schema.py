@@ -252,7 +252,7 @@ class RolloutEvent(Record):
     component: Literal["RMM"] = Field("RMM", description="Component to update.")
     strategy: Literal["live", "drain", "reboot"] = Field(
         "live",
-        description="Live activation under running Realms, or a reboot: after all Realms moved away, or with all stopped.",
+        description="Live activation under running Realms, or a reboot: after all Realms left, or with them stopped.",
     )
     max_unavailable: int | None = Field(
         None,

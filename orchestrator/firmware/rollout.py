@@ -357,12 +357,8 @@ class Rollouts:
         release, refused = way_back(held.event, store)
         name = ""
         if not refused:
-            changes = {
-                "release": release,
-                "at": store.now_ns,
-                "rollback": False,
-                "waves": [Wave.model_validate({"share": "100%"})],
-            }
+            everybody = [Wave.model_validate({"share": "100%"})]
+            changes = {"release": release, "at": store.now_ns, "rollback": False, "waves": everybody}
             name = self.add(held.event.model_copy(update=changes), store).goal.rollout
             decision.due(store.now_ns + 1)
         decision.records.append(RolloutRolledBack(held.goal.rollout, name, release, refused))
