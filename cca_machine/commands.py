@@ -17,6 +17,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from attestation.firmware_policy import SigningPolicy
+
 CONTROL = "control"
 """Name of the control plane as an endpoint of messages."""
 
@@ -65,7 +67,8 @@ class MachineSpec(Struct, frozen=True):
 
     `seed` (32 bytes) comes from (run seed, machine name); all keys and draws of the machine derive from it.
     `firmware` holds signed images (`attestation.firmware`) by component; `anchors` the signers that EL3 accepts
-    (signer id -> COSE_Key bytes). `timing` maps names of `cca_machine.costs` to nanoseconds.
+    (signer id -> COSE_Key bytes), `firmware_policy` how many of them an image needs. `timing` maps names of
+    `cca_machine.costs` to nanoseconds.
     """
 
     name: str
@@ -83,6 +86,7 @@ class MachineSpec(Struct, frozen=True):
     lifecycle: int = 0x3000
     quirks: str = "suggested"
     leases: bool = True
+    firmware_policy: SigningPolicy = SigningPolicy()
 
 
 # -- commands: what the control plane asks ---------------------------------------------------------------------------
@@ -192,9 +196,27 @@ class Cancel(Struct, frozen=True, tag="cancel"):
     component: str
 
 
+class StageFirmware(Struct, frozen=True, tag="stage-firmware"):
+    """Put a signed image into the other boot slot: the next cold boot tries it once (A/B slots, modelled)."""
+
+    image: bytes
+
+
+class UnstageFirmware(Struct, frozen=True, tag="unstage-firmware"):
+    """Empty the other boot slot of a component: the next boot is as the last one."""
+
+    component: str
+
+
+class Reboot(Struct, frozen=True, tag="reboot"):
+    """Stop every Realm in order, then reset the machine; refused when the machine is in another boot than `boot`."""
+
+    boot: int
+
+
 Command: TypeAlias = (
     Launch | Attest | DeliverSecret | Stop | RenewLeases | OpenExport | OpenImport | CommitImport | AbortImport
-    | ResumeExport | DiscardExport | Prime | Activate | Cancel
+    | ResumeExport | DiscardExport | Prime | Activate | Cancel | StageFirmware | UnstageFirmware | Reboot
 )  # fmt: skip
 
 
@@ -353,6 +375,19 @@ class Activated(Struct, frozen=True, tag="activated"):
     pause_ns: int
 
 
+class Staged(Struct, frozen=True, tag="staged"):
+    """The image stands in the other boot slot and would be accepted by the next boot as things are now."""
+
+    component: str
+    version: str
+
+
+class Rebooting(Struct, frozen=True, tag="rebooting"):
+    """No Realm is left on the machine and it goes down now; `boot` is the boot that ends."""
+
+    boot: int
+
+
 class Refused(Struct, frozen=True, tag="refused"):
     """A command was refused and changed nothing.
 
@@ -370,7 +405,7 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 Outcome: TypeAlias = (
     Booted | Heartbeat | Launched | Attested | Serving | Stopped | ExportReady | ImportReady | Imported
-    | SessionClosed | Primed | Activated | Refused
+    | SessionClosed | Primed | Activated | Staged | Rebooting | Refused
 )  # fmt: skip
 Output: TypeAlias = Outcome | Parcel
 
@@ -449,6 +484,21 @@ class FirmwareActivated(Struct, frozen=True, tag="firmware.activated"):
     pause_ns: int
 
 
+class FirmwareBooted(Struct, frozen=True, tag="firmware.booted"):
+    """An image from the other boot slot came up healthy at a cold boot, and was committed."""
+
+    component: str
+    version: str
+    security_version: int
+    signer: str
+
+
+class MachineRebooting(Struct, frozen=True, tag="machine.rebooting"):
+    """The machine resets by order; every Realm there was stopped before."""
+
+    boot: int
+
+
 class FirmwareRefused(Struct, frozen=True, tag="firmware.refused"):
     component: str
     step: str
@@ -476,7 +526,8 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 Record: TypeAlias = (
     MachineBooted | MachineLost | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill | RealmEvidence
-    | RealmDestroyed | FirmwareActivated | FirmwareRefused | SessionStep | CommandRefused
+    | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused | SessionStep
+    | CommandRefused
 )  # fmt: skip
 
 

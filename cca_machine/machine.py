@@ -23,6 +23,7 @@ from cca_machine.commands import (
     Advance,
     Booted,
     FaultKind,
+    FirmwareBooted,
     FirmwareRefused,
     Heal,
     Inject,
@@ -30,6 +31,7 @@ from cca_machine.commands import (
     MachineBooted,
     MachineFrozen,
     MachineLost,
+    MachineRebooting,
     MachineSpec,
     MachineThawed,
     Record,
@@ -41,9 +43,9 @@ from cca_machine.errors import LateInput, MachineError
 from cca_machine.hardware.gpt import World
 from cca_machine.host.floor import Floor
 from cca_machine.host.fluid import accrue
-from cca_machine.host.happenings import Arrived, BootEnd, Happening, Say, Tell
+from cca_machine.host.happenings import Arrived, BootEnd, Happening, Reset, Say, Tell
 from cca_machine.host.hosted import HostedRealm
-from cca_machine.monitor.boot import BootRefused
+from cca_machine.monitor.boot import BootRefused, BootReverted
 from cca_machine.monitor.state import MonitorState
 from cca_machine.snapshot import Due, MachineState, Power
 
@@ -178,8 +180,14 @@ class Machine:
 
     def _boot(self) -> None:
         board = Board.fresh(self.spec, self._state)
+        tried = sorted(self._state.monitor.nonvolatile.trial)
         try:
             board.boot(self._door_sink)
+        except BootReverted as reverted:
+            self._state.running = None
+            self.tell(FirmwareRefused(reverted.component, "boot", "BOOT_REVERTED", reverted.why))
+            self._power_on(self._now_ns, self._cold_boot_ns())
+            return
         except BootRefused as refused:
             self._state.power, self._state.running = Power.OFF, None
             self.tell(FirmwareRefused(refused.component, "boot", "BOOT_REFUSED", refused.why))
@@ -191,19 +199,31 @@ class Machine:
         self._state.running.host.accrued_ns = self._now_ns
         boots, versions = self._state.monitor.nonvolatile.boots, board.monitor.versions
         self.tell(MachineBooted(boots, versions))
+        for component in tried:
+            self.tell(FirmwareBooted(component, *board.truth.running(component)))
         self.say(Say(CONTROL, Booted(boots, board.truth.platform_token(), board.truth.rak(), versions)))
 
     def _lose_power(self, why: FaultKind) -> None:
         """Everything volatile is gone, at once: the state, what was to happen, and what waited."""
         was = self._state.power
         lost = self._built()
+        self._go_dark()
+        if was is not Power.OFF:
+            self.tell(MachineLost(why, lost))
+
+    def _go_dark(self) -> None:
         self._state.monitor.power_loss()
         self._state.power, self._state.running = Power.OFF, None
         self._board = self._floor = None
         self._state.queue, self._state.pes, self._state.locks, self._state.held = [], [], {}, []
         self._forget_plans()
-        if was is not Power.OFF:
-            self.tell(MachineLost(why, lost))
+
+    def _restart(self) -> None:
+        """Reset by order: what the host stopped before is gone, the rest goes now."""
+        boot = self._state.monitor.nonvolatile.boots
+        self._go_dark()
+        self.tell(MachineRebooting(boot))
+        self._power_on(self._now_ns, self._cold_boot_ns())
 
     # -- the agenda --------------------------------------------------------------------------------------------------
 
@@ -273,6 +293,8 @@ class Machine:
             self.say(what)
         elif isinstance(what, Tell):
             self.tell(what.what)
+        elif isinstance(what, Reset):
+            self._restart()
         else:
             self._floor_now().meet(what, self._now_ns)
 

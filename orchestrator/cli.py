@@ -17,8 +17,10 @@ import typer
 
 from orchestrator import attest_cli
 from orchestrator.errors import ExitCode, UserMistake
+from orchestrator.firmware_cli import firmware
 from orchestrator.rim_cli import rim
 from orchestrator.rmm_cli import rmm
+from orchestrator.rollout_plan import rollout
 
 if TYPE_CHECKING:
     from orchestrator.cluster.load import Loaded
@@ -43,6 +45,8 @@ app.add_typer(attest_cli.ear, name="ear")
 app.add_typer(attest_cli.kbs, name="kbs")
 app.add_typer(rmm, name="rmm")
 app.add_typer(rim, name="rim")
+app.add_typer(firmware, name="firmware")
+app.add_typer(rollout, name="rollout")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]

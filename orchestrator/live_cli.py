@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.errors import ExitCode, UserMistake
+from orchestrator.rollout_plan import rollout
 
 if TYPE_CHECKING:
     from orchestrator.live_client import LiveClient
@@ -32,7 +33,6 @@ HERE = "127.0.0.1:9464"
 
 realm = typer.Typer(help="Realms of a live fleet.", no_args_is_help=True)
 machine = typer.Typer(help="Machines of a live fleet.", no_args_is_help=True)
-rollout = typer.Typer(help="Firmware rollouts of a live fleet.", no_args_is_help=True)
 fault = typer.Typer(help="Faults in a live fleet.", no_args_is_help=True)
 
 

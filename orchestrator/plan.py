@@ -75,6 +75,7 @@ def _machine(
         ipa_bits=profile.ipa_bits,
         quirks=profile.quirks,
         leases=cluster.control.leases,
+        firmware_policy=firmware.policy,
     )
 
 

@@ -10,10 +10,21 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from cca_machine import commands as c
-from cca_machine.host import leases, lfa, orders
+from cca_machine.host import leases, lfa, orders, slots
 from cca_machine.host.door import Refusal
 from cca_machine.host.fluid import accrue
-from cca_machine.host.happenings import Arrived, BlackoutEnd, Built, Gone, Happen, Happening, LeaseTimer, Say, Wake
+from cca_machine.host.happenings import (
+    Arrived,
+    BlackoutEnd,
+    Built,
+    Gone,
+    Happen,
+    Happening,
+    LeaseTimer,
+    Reset,
+    Say,
+    Wake,
+)
 from cca_machine.host.hosted import HostedRealm, HostState
 from cca_machine.host.states import EXECUTING, HostedEvent, HostedState, after
 from cca_machine.host.teardown import release
@@ -119,7 +130,9 @@ class Floor:
         while at < len(bench.queue):
             waiting = bench.queue[at]
             idle = [pe for pe, until in enumerate(bench.pes) if until <= now_ns]
-            alone = isinstance(waiting.body, c.Activate)
+            alone = isinstance(waiting.body, c.Activate | c.Reboot)
+            if isinstance(waiting.body, c.Reboot) and self.bench.locks:
+                return
             if not idle or (alone and (at > 0 or len(idle) < len(bench.pes))):
                 return
             lock = self._lock_of(waiting.body)
@@ -158,12 +171,26 @@ class Floor:
         handler = _ORDERS.get(type(body))
         if handler is not None:
             handler(work, body)
+        elif isinstance(body, c.Reboot):
+            self._reboot(work, body)
         elif isinstance(body, c.Stop):
             hosted = orders.known(work, body.realm, body.incarnation)
             self.migration.stopped(work, *hosted.name)
             orders.stop(work, body)
         else:
             self.migration.perform(work, waiting.source, body)
+
+    def _reboot(self, work: Work, order: c.Reboot) -> None:
+        """Stop every Realm by RMI, one after the other, and reset."""
+        boot = self.site.truth.boots()
+        if order.boot != boot:
+            raise Refusal("stale-order", f"the machine is in boot {boot}, not in boot {order.boot}")
+        for hosted in self._state.hosted():
+            self.migration.stopped(work, *hosted.name)
+            if after(hosted.state, HostedEvent.STOP_ORDERED) is not None:
+                orders.remove(work, hosted, "reboot")
+        work.say(c.Rebooting(boot))
+        work.later(Reset())
 
     def _refuse(self, work: Work, body: c.Input, refusal: Refusal) -> None:
         tag = str(type(body).__struct_config__.tag)
@@ -172,7 +199,7 @@ class Floor:
         work.say(c.Refused(tag, subject, refusal.code, refusal.why, incarnation))
 
     def _lock_of(self, body: c.Input) -> str:
-        if isinstance(body, c.Prime | c.Activate | c.Cancel):
+        if isinstance(body, c.Prime | c.Activate | c.Cancel | c.StageFirmware | c.UnstageFirmware | c.Reboot):
             return FIRMWARE
         if isinstance(body, c.Launch | c.OpenImport):
             return "/" + body.realm.realm
@@ -275,6 +302,8 @@ _ORDERS: dict[type[Any], Callable[[Work, Any], None]] = {
     c.Prime: lfa.prime,
     c.Activate: lfa.activate,
     c.Cancel: lfa.cancel,
+    c.StageFirmware: slots.stage,
+    c.UnstageFirmware: slots.unstage,
 }
 
 
@@ -288,6 +317,6 @@ def _subject(body: Any) -> tuple[str, int]:
         return body.session, body.incarnation
     if isinstance(body, c.OpenImport):
         return body.session, body.realm.incarnation
-    if isinstance(body, c.Activate | c.Cancel):
+    if isinstance(body, c.Activate | c.Cancel | c.UnstageFirmware):
         return body.component, 0
     return getattr(body, "session", ""), 0

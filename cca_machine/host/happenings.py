@@ -74,4 +74,8 @@ class BootEnd(Struct, frozen=True, tag="boot-end"):
     """The machine is up."""
 
 
-Happening: TypeAlias = Arrived | Say | Tell | Happen | Built | Gone | LeaseTimer | Wake | BlackoutEnd | BootEnd
+class Reset(Struct, frozen=True, tag="reset"):
+    """The machine goes down by order, to boot again."""
+
+
+Happening: TypeAlias = Arrived | Say | Tell | Happen | Built | Gone | LeaseTimer | Wake | BlackoutEnd | BootEnd | Reset

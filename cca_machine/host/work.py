@@ -59,6 +59,14 @@ class EL3(Firmware, Protocol):
         """Take it out again."""
         ...
 
+    def stage_for_boot(self, component: str, image: bytes) -> None:
+        """Put an image into the other boot slot. ImageRefused: the next boot would not accept it."""
+        ...
+
+    def unstage_for_boot(self, component: str) -> None:
+        """Empty that slot again."""
+        ...
+
     def collect(self) -> dict[int, Registers]:
         """Answers of the PEs that an activation held."""
         ...

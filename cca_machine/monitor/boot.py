@@ -34,6 +34,10 @@ class BootRefused(Exception):
         self.why = why
 
 
+class BootReverted(BootRefused):
+    """The images that this boot tried are refused or not healthy: the next boot loads those of before."""
+
+
 def boot_image(platform: Platform, flash: NonVolatile, component: str) -> bytes:
     """The signed image that the next cold boot loads: the last one committed, else the one from the factory."""
     return flash.boot_slots.get(component, platform.firmware[component])
@@ -51,12 +55,34 @@ def load_firmware(platform: Platform, flash: NonVolatile) -> tuple[AcceptedImage
         raise BootRefused(name, "no such component" if name in unknown else "there is no image")
     accepted = []
     for component in inventory(platform.firmware):
-        image = boot_image(platform, flash, component.name)
+        name = component.name
+        image = flash.trial.get(name) or boot_image(platform, flash, name)
         try:
-            accepted.append(accept(component.name, image, platform.anchors, flash.counters.get(component.name, 0)))
+            floor = flash.counters.get(name, 0)
+            accepted.append(accept(name, image, platform.anchors, platform.firmware_policy, floor))
         except ImageRefused as refusal:
             raise BootRefused(refusal.component, refusal.why) from None
     return tuple(accepted)
+
+
+def _load_healthy(platform: Platform, flash: NonVolatile) -> tuple[AcceptedImage, ...]:
+    """What this boot runs; images on trial have this one boot to be accepted and to come up (A/B slots, modelled).
+
+    Raises:
+        BootReverted: an image on trial failed, and is forgotten.
+        BootRefused: there was nothing on trial, and the machine does not boot.
+    """
+    try:
+        images = load_firmware(platform, flash)
+        for image in images:
+            if image.fails_to_boot and image.component in flash.trial:
+                raise BootRefused(image.component, "it never reported a healthy boot; the watchdog reset the machine")
+    except BootRefused as refusal:
+        tried, flash.trial = flash.trial, {}
+        raise BootReverted(refusal.component, refusal.why) if tried else refusal from None
+    flash.boot_slots |= flash.trial
+    flash.trial = {}
+    return images
 
 
 def measurement_event(image: AcceptedImage, cause: EventCause) -> MeasurementEvent:
@@ -119,10 +145,11 @@ def cold_boot(platform: Platform, flash: NonVolatile) -> Volatile:
     """Boot from flash: count the boot, check, measure, and raise the stored counters to what now runs.
 
     Raises:
+        BootReverted: images on trial failed; nothing runs, and the next boot loads what ran before.
         BootRefused: nothing runs; only the boot was counted.
     """
     flash.boots += 1
-    images = load_firmware(platform, flash)
+    images = _load_healthy(platform, flash)
     launch = first_launch(platform, flash.boots, images)
     for name, image in launch.running.items():
         flash.counters[name] = max(flash.counters.get(name, 0), image.security_version)

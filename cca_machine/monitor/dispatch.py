@@ -19,6 +19,7 @@ from cca_machine.abi.smc import (
 )
 from cca_machine.hardware.state import HardwareState
 from cca_machine.monitor.boot import cold_boot
+from cca_machine.monitor.image import ImageRefused, accept
 from cca_machine.monitor.lfa import LfaAgent, commit
 from cca_machine.monitor.manifest import boot_manifest
 from cca_machine.monitor.ports import Platform, RmmPort
@@ -129,6 +130,24 @@ class Monitor:
     def unstage(self, component: str) -> None:
         """Take what is staged for `component` out of flash, if anything is."""
         self.state.nonvolatile.staged.pop(component, None)
+
+    def stage_for_boot(self, component: str, image: bytes) -> None:
+        """Put a signed image into the other boot slot, for the next cold boot to try once.
+
+        The update agent asks what that boot will ask (PSA Firmware Update 1.0, psa_fwu_finish; modelled).
+
+        Raises:
+            ImageRefused: the boot would not accept it; nothing changed.
+        """
+        flash, platform = self.state.nonvolatile, self._platform
+        if component not in platform.firmware:
+            raise ImageRefused(component, "the machine has no such component")
+        accept(component, image, platform.anchors, platform.firmware_policy, flash.counters.get(component, 0))
+        flash.trial[component] = image
+
+    def unstage_for_boot(self, component: str) -> None:
+        """Empty the other boot slot of `component`, if something stands there."""
+        self.state.nonvolatile.trial.pop(component, None)
 
     def collect(self) -> dict[int, Registers]:
         """The answers of the PEs that left the pen since the last time, by PE; from here on they execute again."""

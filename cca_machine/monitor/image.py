@@ -11,13 +11,19 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
+
 from attestation import firmware
 from attestation.errors import Refused
+from attestation.firmware_policy import SigningPolicy
 from attestation.keys import PublicKey
 from cca_machine.monitor.state import RunningImage
 
 PANICS_AT_ACTIVATION = b"defect: panics-at-activation\n"
 """How the payload of an image begins that authenticates well and crashes when it is entered live (modelled)."""
+
+PANICS_AT_BOOT = b"defect: panics-at-boot\n"
+"""How the payload of an image begins that authenticates well and never reports a healthy cold boot (modelled)."""
 
 
 class ImageRefused(Exception):
@@ -30,11 +36,12 @@ class ImageRefused(Exception):
 
 
 class AcceptedImage(NamedTuple):
-    """An image whose signature, digest and security counter were checked; `panics` is its planted defect."""
+    """An image whose signatures, digest and security counter were checked; the rest are its planted defects."""
 
     component: str
     image: RunningImage
     panics: bool
+    fails_to_boot: bool = False
 
 
 @lru_cache(maxsize=32)
@@ -44,19 +51,23 @@ def image_digest(image: bytes) -> bytes:
 
 
 @lru_cache(maxsize=32)
-def _open(image: bytes, anchors: tuple[tuple[bytes, bytes], ...]) -> tuple[firmware.FirmwareManifest, bytes]:
-    """Check once for all machines with the same anchors: the answer depends on nothing else."""
-    return firmware.open_image(image, {signer: PublicKey.from_cose_key(key) for signer, key in anchors})
+def _open(image: bytes, anchors: tuple[tuple[bytes, bytes], ...], policy: bytes) -> firmware.VerifiedImage:
+    """Check once for all machines with the same anchors and policy: the answer depends on nothing else."""
+    keys = {signer: PublicKey.from_cose_key(key) for signer, key in anchors}
+    return firmware.verify_image(image, keys, msgspec.msgpack.decode(policy, type=SigningPolicy))
 
 
-def accept(component: str, image: bytes, anchors: Mapping[bytes, bytes], counter: int) -> AcceptedImage:
-    """Authenticate `image` for `component` against the accepted signers and the stored security counter.
+def accept(
+    component: str, image: bytes, anchors: Mapping[bytes, bytes], policy: SigningPolicy, counter: int
+) -> AcceptedImage:
+    """Authenticate `image` for `component` against the accepted signers, their policy and the stored counter.
 
     Raises:
-        ImageRefused: malformed, unsigned, signed by a stranger, for another component, or below the counter.
+        ImageRefused: malformed, unsigned, signed by a stranger or by too few, revoked, for another component, or below
+            the counter.
     """
     try:
-        manifest, payload = _open(image, tuple(sorted(anchors.items())))
+        manifest, payload, signers = _open(image, tuple(sorted(anchors.items())), msgspec.msgpack.encode(policy))
     except Refused as refusal:
         raise ImageRefused(component, str(refusal)) from None
     if manifest.component != component:
@@ -70,5 +81,8 @@ def accept(component: str, image: bytes, anchors: Mapping[bytes, bytes], counter
         signer=manifest.signer_id,
         digest=manifest.payload_digest,
         image_digest=image_digest(image),
+        countersigners=signers[1:],
     )
-    return AcceptedImage(component, running, payload.startswith(PANICS_AT_ACTIVATION))
+    return AcceptedImage(
+        component, running, payload.startswith(PANICS_AT_ACTIVATION), payload.startswith(PANICS_AT_BOOT)
+    )

@@ -13,11 +13,11 @@ How a Host drives it (each call is an SMC on `Monitor.smc`; `x1` is the sequence
    round. With x2 bit 0 (skip) one PE activates alone, if the component allows it.
 5. After success: step 2 again; the RMM that runs now is asked for its version, Realms go on.
 
-What is refused where: PRIME authenticates (AUTH_ERROR: malformed, stranger, tampered, other signer than the slot's,
-lower security counter) and compares the data format of the image with that of the running one (DEVICE_ERROR). A new RMM
-that cannot read the state of the old one is thus known before any PE is held; real firmware finds out only when the new
-image runs, which costs the machine its Realms. ACTIVATE refuses bytes other than the primed ones
-(COMPONENT_WRONG_STATE), and gives up a round in which they were exchanged while PEs gathered (ACTIVATION_FAILED).
+What is refused where: PRIME authenticates (AUTH_ERROR: malformed, stranger, tampered, signed by too few, revoked, other
+signer than the slot's, lower security counter) and compares the data format of the image with that of the running one
+(DEVICE_ERROR). A new RMM that cannot read the state of the old one is thus known before any PE is held; real firmware
+finds out only when the new image runs, which costs the machine its Realms. ACTIVATE refuses bytes other than the primed
+ones (COMPONENT_WRONG_STATE), and gives up a round in which they were exchanged while PEs gathered (ACTIVATION_FAILED).
 
 An activation is committed when its round ends well: the image moves to the boot slot and the security counter is
 raised. With `MonitorState.hold_commits` that waits for `Monitor.commit()`, and a power cut in between boots the old
@@ -182,7 +182,7 @@ class LfaAgent:
         name = component.name
         stored = self._state.nonvolatile.counters.get(name, 0)
         floor = max(stored, self._state.now.launch.running[name].security_version)
-        return accept(name, staged, self._platform.anchors, floor)
+        return accept(name, staged, self._platform.anchors, self._platform.firmware_policy, floor)
 
     def _activate(self, args: Sequence[int], pe: int) -> Registers:
         """Checks in the order of TF-A's lfa_activate_prepare; the first PE asks the platform."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from attestation.firmware_policy import SigningPolicy
 from cca_machine.abi.smc import Registers
 
 
@@ -15,7 +16,8 @@ class Platform(Protocol):
     """What is fixed about a machine when it leaves the factory; `MachineSpec` is one.
 
     `firmware` holds the signed images of the first boot by component name, `anchors` the accepted signers (signer id to
-    COSE_Key bytes), `seed` 32 bytes from which all keys of the machine derive.
+    COSE_Key bytes), `firmware_policy` how many of them an image needs, `seed` 32 bytes from which all keys
+    of the machine derive.
     """
 
     @property
@@ -26,6 +28,8 @@ class Platform(Protocol):
     def firmware(self) -> Mapping[str, bytes]: ...
     @property
     def anchors(self) -> Mapping[bytes, bytes]: ...
+    @property
+    def firmware_policy(self) -> SigningPolicy: ...
     @property
     def implementation_id(self) -> bytes: ...
     @property

@@ -48,6 +48,8 @@ class RunningImage(msgspec.Struct, frozen=True, kw_only=True):
     signer: bytes
     digest: bytes
     image_digest: bytes
+    countersigners: tuple[bytes, ...] = ()
+    """Signer ids of the countersignatures that were verified and counted."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +131,8 @@ class NonVolatile(msgspec.Struct, kw_only=True):
     counters: dict[str, int] = {}
     boot_slots: dict[str, bytes] = {}
     staged: dict[str, bytes] = {}
+    trial: dict[str, bytes] = {}
+    """The other slot of A/B: images that the next cold boot tries, once; committed when that boot is healthy."""
 
 
 class MonitorState(msgspec.Struct, kw_only=True):

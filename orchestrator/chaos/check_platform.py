@@ -60,7 +60,7 @@ def firmware_monotonic(case: Case) -> Verdict:
     """A machine activates only what an accepted signer signed, and its security version never falls, boots included."""
     found = Violations()
     newest: dict[tuple[str, str], Line] = {}
-    activations = case.of("firmware.activated")
+    activations = case.of("firmware.activated", "firmware.booted")
     for line in activations:
         what = line.what
         named = f"{what['component']} {what['version']} on {line.source}"
@@ -84,7 +84,7 @@ def rollout_canary(case: Case) -> Verdict:
     taken: set[str] = set()
     count = 0
     kinds = ("rollout.started", "rollout.held", "rollout.finished", "wave.started", "wave.finished")
-    for line in case.of(*kinds, "firmware.activated"):
+    for line in case.of(*kinds, "firmware.activated", "firmware.booted"):
         if line.kind == "rollout.started":
             rollout, open_wave, taken = line, None, set()
         elif line.kind == "wave.started":
@@ -94,7 +94,7 @@ def rollout_canary(case: Case) -> Verdict:
             taken |= set(line.what["machines"])
         elif line.kind == "wave.finished":
             open_wave = None
-        elif line.kind != "firmware.activated":
+        elif line.kind not in ("firmware.activated", "firmware.booted"):
             rollout = None if line.kind == "rollout.finished" else rollout
         elif rollout is not None and line.what["component"] == rollout.what["component"]:
             count += 1

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from orchestrator.cluster.diagnostics import Finding, Path, Severity, suggestion
 from orchestrator.cluster.facts import Facts, unknown_name
 from orchestrator.cluster.quantities import PPM, format_duration, format_size, version_key
-from orchestrator.cluster.schema import Cluster, Component, RolloutEvent, Wave
+from orchestrator.cluster.schema import Cluster, Component, Endorsing, Firmware, RolloutEvent, Wave
 
 BOOT_COMPONENTS = ("BL2", "BL31", "RMM")
 """What a machine cannot boot a Realm world without."""
@@ -25,15 +25,55 @@ def _component_path(release: str, component: str) -> Path:
     return ("firmware", "releases", release, "components", component)
 
 
-def _unsigned(cluster: Cluster, path: Path, component: Component, severity: Severity, why: str) -> Iterator[Finding]:
-    signers = cluster.firmware.signers
-    if component.signed_by is None:
-        hint = f"add signed_by: {signers[0]}"
-        yield Finding(path, f"signed by nobody, {why}", hint, severity, at="key")
-    elif component.signed_by not in signers:
-        message = f"'{component.signed_by}' is no signer that the machines accept, {why}"
-        hint = suggestion(component.signed_by, signers, "firmware.signers")
-        yield Finding((*path, "signed_by"), message, hint, severity)
+def _unsigned(
+    cluster: Cluster, path: Path, name: str, component: Component, severity: Severity, why: str
+) -> Iterator[Finding]:
+    """Whether machines would take it: signed by signers they know, by enough of them, and not revoked."""
+    firmware = cluster.firmware
+    policy, listed = firmware.policy, component.signers
+    if not listed:
+        yield Finding(path, f"signed by nobody, {why}", f"add signed_by: {firmware.signers[0]}", severity, at="key")
+        return
+    for signer in listed:
+        if signer not in firmware.signers:
+            message = f"'{signer}' is no signer that the machines accept, {why}"
+            hint = suggestion(signer, firmware.signers, "firmware.signers")
+            yield Finding((*path, "signed_by"), message, hint, severity)
+    if listed[0] in policy.revoked_signers:
+        yield Finding((*path, "signed_by"), f"signer '{listed[0]}' is revoked, {why}", "have another sign it", severity)
+    if any((each.component, each.version) == (name, component.version) for each in policy.revoked_versions):
+        yield Finding((*path, "version"), f"{name} {component.version} is revoked, {why}", "use another", severity)
+    counted = [one for one in dict.fromkeys(listed) if one in firmware.signers and one not in policy.revoked_signers]
+    rule = policy.rule(name)
+    missing = [signer for signer in rule.required if signer not in counted]
+    if missing:
+        message = f"'{missing[0]}' must sign {name} and did not, {why}"
+        yield Finding((*path, "signed_by"), message, f"firmware.policy requires {', '.join(rule.required)}", severity)
+    known = all(signer in firmware.signers for signer in listed)
+    if known and not missing and len(counted) < rule.threshold:
+        message = f"{len(counted)} of {rule.threshold} needed signers stand behind {name}, {why}"
+        yield Finding((*path, "signed_by"), message, f"signers are {', '.join(firmware.signers)}", severity)
+
+
+def policy(facts: Facts) -> Iterator[Finding]:
+    """The signing policy names known signers, and not more of them than there are."""
+    firmware = facts.cluster.firmware
+    path: Path = ("firmware", "policy")
+    rules = [(path, firmware.policy), *(((*path, "components", name), rule) for name, rule in _special(firmware))]
+    for where, rule in rules:
+        for index, signer in enumerate(rule.required):
+            if signer not in firmware.signers:
+                yield unknown_name((*where, "required", index), "signer", signer, firmware.signers)
+        if rule.threshold > len(firmware.signers):
+            message = f"{rule.threshold} signatures of {len(firmware.signers)} signers"
+            yield Finding((*where, "threshold"), message, "no image could ever be taken; list more signers")
+    for index, signer in enumerate(firmware.policy.revoked_signers):
+        if signer not in firmware.signers:
+            yield unknown_name((*path, "revoked_signers", index), "signer", signer, firmware.signers)
+
+
+def _special(firmware: Firmware) -> list[tuple[str, Endorsing]]:
+    return [(str(name), rule) for name, rule in firmware.policy.components.items()]
 
 
 def bootable(facts: Facts) -> Iterator[Finding]:
@@ -53,7 +93,7 @@ def bootable(facts: Facts) -> Iterator[Finding]:
             hint = "booting takes BL2, BL31 and RMM"
             yield Finding(("firmware", "releases", name, "components"), message, hint, at="key")
         for part, component in release.components.items():
-            yield from _unsigned(cluster, _component_path(name, part), component, Severity.ERROR, why)
+            yield from _unsigned(cluster, _component_path(name, part), part, component, Severity.ERROR, why)
         if not release.endorsed:
             message = f"no reference values are held for it, {why}"
             path: Path = ("firmware", "releases", name, "endorsed")
@@ -119,7 +159,7 @@ def _raises_versions(path: Path, event: RolloutEvent, new: Component, old: dict[
 def _would_be_refused(facts: Facts, path: Path, event: RolloutEvent, new: Component) -> Iterator[Finding]:
     where = _component_path(event.release, event.component)
     why = "so machines will refuse the rollout"
-    yield from _unsigned(facts.cluster, where, new, Severity.WARNING, why)
+    yield from _unsigned(facts.cluster, where, event.component, new, Severity.WARNING, why)
     for name, old in _booted(facts, event.component).items():
         if new.security_version < old.security_version:
             message = f"security_version {new.security_version} is below the {old.security_version} of profile '{name}'"
@@ -147,6 +187,22 @@ def waves(facts: Facts) -> Iterator[Finding]:
             if left > 0:
                 message = f"the waves leave {left} of {len(facts.machines)} machines without the release"
                 yield Finding(("events", index, "waves"), message, "end with share: 100%", Severity.WARNING, at="key")
+
+
+def limits(facts: Facts) -> Iterator[Finding]:
+    """A rollout leaves machines for the Realms, and its calendar leaves it a time to begin."""
+    for index, event in _rollouts(facts.cluster):
+        path: Path = ("events", index)
+        down = event.max_unavailable or 1
+        if event.strategy != "live" and facts.realms and down >= len(facts.machines):
+            message = f"may take down {down} of {len(facts.machines)} machines at once"
+            yield Finding((*path, "max_unavailable"), message, "leave some for the Realms", at="key")
+        for key, windows in (("windows", event.windows), ("freezes", event.freezes)):
+            for number, window in enumerate(windows):
+                if window.begin >= window.end:
+                    yield Finding((*path, key, number), "ends before it begins", "from must be before to")
+        if event.windows and all(window.end <= event.at for window in event.windows):
+            yield Finding((*path, "windows"), "every window is over when the rollout is due", "open one after at")
 
 
 def _covered(wave: Wave, left: int) -> int:

@@ -117,10 +117,21 @@ class Component(Record):
     security_version: int = Field(1, ge=0, le=2**31, description="Anti-rollback counter; it may never fall.")
     data_format: int = Field(1, ge=0, le=2**31, description="Live-state format that a live activation must match.")
     size: Size = default("256KiB", "Image size, loaded and hashed at boot and at activation.", gt=0)
-    signed_by: Name | None = Field(
-        None, description="Signer; a machine refuses what none of its signers signed. Absent: nobody signed it."
+    signed_by: Name | list[Name] | None = Field(
+        None,
+        description="Signer, or several: the vendor, then countersigners. A machine refuses what its signers did not "
+        "sign. Absent: nobody signed it.",
     )
-    defect: Literal["none", "panics-at-activation"] = Field("none", description="A fault built into the image.")
+    defect: Literal["none", "panics-at-activation", "panics-at-boot"] = Field(
+        "none", description="A fault built into the image."
+    )
+
+    @property
+    def signers(self) -> list[str]:
+        """Everybody who signed it, the vendor first."""
+        if self.signed_by is None:
+            return []
+        return [self.signed_by] if isinstance(self.signed_by, str) else list(self.signed_by)
 
 
 class Release(Record):
@@ -132,11 +143,45 @@ class Release(Record):
     endorsed: bool = Field(True, description="Whether the verifier holds reference values for it.")
 
 
+ComponentName = Literal["BL2", "BL31", "RMM", "HES"]
+
+
+class Endorsing(Record):
+    """Who must have signed an image."""
+
+    required: list[Name] = Field(default_factory=list, description="Signers that must all have signed.")
+    threshold: int = Field(1, ge=1, le=16, description="How many of the signers must have signed, at least.")
+
+
+class RevokedVersion(Record):
+    """A version that machines must not take any more."""
+
+    component: ComponentName = Field(description="Component.")
+    version: Version = Field(description="Version.")
+
+
+class FirmwarePolicy(Endorsing):
+    """What machines and the verifier's endorser ask of an image; checked by one function wherever an image is taken."""
+
+    components: dict[ComponentName, Endorsing] = Field(
+        default_factory=dict, description="Components that ask for something else than the rest."
+    )
+    revoked_signers: list[Name] = Field(default_factory=list, description="Signers that count no more.")
+    revoked_versions: list[RevokedVersion] = Field(default_factory=list, description="Versions that count no more.")
+
+    def rule(self, component: str) -> Endorsing:
+        """What a component asks for."""
+        return next((rule for name, rule in self.components.items() if name == component), self)
+
+
 class Firmware(Record):
     """Signers and releases."""
 
     signers: list[Name] = Field(
         default_factory=lambda: ["vendor"], min_length=1, description="Signers the machines accept."
+    )
+    policy: FirmwarePolicy = Field(
+        FirmwarePolicy(), description="Whose signatures an image needs, and what is revoked."
     )
     releases: dict[Name, Release] = Field(min_length=1, description="Releases by name.")
 
@@ -191,16 +236,36 @@ class MigrateEvent(Record):
     to: str | None = Field(None, description="Machine; without it the scheduler chooses.")
 
 
+class Window(Record):
+    """A stretch of virtual time, from its beginning to just before its end."""
+
+    begin: Duration = Field(alias="from", description="When it begins.")
+    end: Duration = Field(alias="to", description="When it ends.")
+
+
 class RolloutEvent(Record):
-    """An operator rolls a release out by live activation, wave by wave; the first wave is the canary."""
+    """An operator rolls a release out, wave by wave; the first wave is the canary."""
 
     kind: Literal["rollout"] = Field("rollout", description="What the operator does.")
     at: Duration = Field(description="When the first wave starts.")
     release: Name = Field(description="Release that holds the component.")
-    component: Literal["RMM"] = Field("RMM", description="Component to activate.")
+    component: Literal["RMM"] = Field("RMM", description="Component to update.")
+    strategy: Literal["live", "drain", "reboot"] = Field(
+        "live",
+        description="Live activation under running Realms, or a reboot: after all Realms left, or with them stopped.",
+    )
+    max_unavailable: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Machines under way at once; without it the whole wave, with a reboot 1.",
+    )
+    windows: list[Window] = Field(default_factory=list, description="Machines are taken only then; empty: always.")
+    freezes: list[Window] = Field(default_factory=list, description="No machine is taken then, window or not.")
     waves: list[Wave] = Field(min_length=1, max_length=64, description="Who goes when.")
     bake: Duration = default("10s", "Wait after a wave, in which every machine and Realm must attest.")
     max_failures: int = Field(0, ge=0, le=1_000_000, description="Machines that may fail before the rollout holds.")
+    rollback: bool = Field(False, description="When it holds, bring what is done back, where the counters permit it.")
 
 
 class StopEvent(Record):

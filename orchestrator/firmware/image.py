@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from attestation import firmware
-from attestation.keys import SigningKey, derive_key
+from attestation.errors import Refused
+from attestation.firmware_policy import Endorsing, SigningPolicy
+from attestation.keys import PublicKey, SigningKey, derive_key
 from attestation.stores import ComponentReference, PlatformReference
+from orchestrator.cluster import schema
 from orchestrator.cluster.schema import Cluster, Component
 from orchestrator.engine.streams import run_seed
 
@@ -33,10 +36,11 @@ class SignedComponent(Struct, frozen=True):
 
 
 class FirmwareSet(Struct, frozen=True):
-    """All images of a cluster by (release, component), and the accepted signers (signer id to COSE_Key bytes)."""
+    """All images of a cluster by (release, component), accepted signers (signer id to COSE_Key bytes), their policy."""
 
     components: Mapping[tuple[str, str], SignedComponent]
     anchors: Mapping[bytes, bytes]
+    policy: SigningPolicy = SigningPolicy()
 
     def image(self, release: str, component: str) -> bytes:
         """The signed image; KeyError when the release does not hold the component."""
@@ -79,13 +83,29 @@ def build_images(cluster: Cluster, seed: int) -> FirmwareSet:
     """
     secret = run_seed(seed)
     keys = {name: _signer(secret, name) for name in cluster.firmware.signers}
+    anchors = {firmware.signer_id(key.public): key.public for key in keys.values()}
+    policy = signing_policy(cluster, {name: firmware.signer_id(key.public) for name, key in keys.items()})
     components: dict[tuple[str, str], SignedComponent] = {}
     for release, spec in sorted(cluster.firmware.releases.items()):
         for name, component in sorted(spec.components.items()):
-            signed = _sign(release, name, component, endorsed=spec.endorsed, keys=keys, secret=secret)
-            components[release, name] = signed
-    anchors = {firmware.signer_id(key.public): key.public.cose_key() for key in keys.values()}
-    return FirmwareSet(components, dict(sorted(anchors.items())))
+            image = _sign(name, component, keys=keys, secret=secret)
+            components[release, name] = _described(release, image, anchors, policy, endorsed=spec.endorsed)
+    return FirmwareSet(components, {signer: key.cose_key() for signer, key in sorted(anchors.items())}, policy)
+
+
+def signing_policy(cluster: Cluster, ids: Mapping[str, bytes]) -> SigningPolicy:
+    """The policy of the cluster file with signer ids for names."""
+    given = cluster.firmware.policy
+
+    def rule(endorsing: schema.Endorsing) -> Endorsing:
+        return Endorsing(tuple(ids[name] for name in endorsing.required), endorsing.threshold)
+
+    return SigningPolicy(
+        general=rule(given),
+        components={str(name): rule(endorsing) for name, endorsing in sorted(given.components.items())},
+        revoked_signers=tuple(ids[name] for name in given.revoked_signers),
+        revoked_versions=tuple((str(each.component), each.version) for each in given.revoked_versions),
+    )
 
 
 def payload(name: str, component: Component) -> bytes:
@@ -102,28 +122,37 @@ def _signer(secret: bytes, name: str) -> SigningKey:
     return derive_key(secret, f"firmware-signer/{name}")
 
 
-def _sign(
-    release: str, name: str, component: Component, *, endorsed: bool, keys: Mapping[str, SigningKey], secret: bytes
-) -> SignedComponent:
-    by = component.signed_by
-    key = keys.get(by) if by is not None else None
-    stranger = "self-made" if by is None else f"stranger/{by}"
-    used = key if key is not None else derive_key(secret, f"firmware-{stranger}")
-    content = payload(name, component)
+def _sign(name: str, component: Component, *, keys: Mapping[str, SigningKey], secret: bytes) -> bytes:
+    """The image with everybody's signature; who is no signer of the cluster signs with a key that no machine knows."""
+    used = [keys.get(by) or derive_key(secret, f"firmware-stranger/{by}") for by in component.signers]
+    vendor, *also = used or [derive_key(secret, "firmware-self-made")]
     manifest = firmware.FirmwareManifest(
         component=name,
         version=component.version,
         security_version=component.security_version,
         data_format=component.data_format,
     )
+    return firmware.build(manifest, payload(name, component), vendor, also)
+
+
+def _described(
+    release: str, image: bytes, anchors: Mapping[bytes, PublicKey], policy: SigningPolicy, *, endorsed: bool
+) -> SignedComponent:
+    """What is true of an image; `accepted` is what EL3 will find, because it asks the same function."""
+    manifest, _, content = firmware.read_manifest(image)
+    try:
+        firmware.verify_image(image, anchors, policy)
+        accepted = True
+    except Refused:
+        accepted = False
     return SignedComponent(
         release=release,
-        component=name,
-        version=component.version,
-        security_version=component.security_version,
+        component=manifest.component,
+        version=manifest.version,
+        security_version=manifest.security_version,
         measurement=firmware.measurement(content),
-        signer_id=firmware.signer_id(used.public),
-        accepted=key is not None,
+        signer_id=manifest.signer_id,
+        accepted=accepted,
         endorsed=endorsed,
-        image=firmware.build(manifest, content, used),
+        image=image,
     )

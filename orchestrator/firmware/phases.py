@@ -24,6 +24,12 @@ class Phase(StrEnum):
     """LFA_PRIME was ordered."""
     ACTIVATING = "activating"
     """LFA_ACTIVATE was ordered."""
+    STAGING = "staging"
+    """The image is on its way into the slot that the next boot tries."""
+    EVACUATING = "evacuating"
+    """Its Realms move to other machines, one after the other."""
+    REBOOTING = "rebooting"
+    """The reset was ordered; Realms that are still there are stopped and started elsewhere."""
     APPRAISING = "appraising"
     """The new image runs; the verifier judges the platform token of the new firmware."""
     REATTESTING = "reattesting"
@@ -41,6 +47,15 @@ class Input(StrEnum):
 
     TAKEN = "taken"
     QUIET = "quiet"
+    QUIET_FOR_BOOT = "quiet-for-boot"
+    """As quiet, and its strategy is one with a reboot."""
+    STAGED = "staged"
+    STAGED_TO_DRAIN = "staged-to-drain"
+    """As staged, and its Realms shall leave first."""
+    EMPTY = "empty"
+    """No Realm is left there."""
+    BOOTED = "booted"
+    """It booted the release."""
     PRIMED = "primed"
     ACTIVATED = "activated"
     ADMITTED = "admitted"
@@ -60,6 +75,11 @@ class Effect(StrEnum):
 
     NOTHING = "nothing"
     CORDON = "cordon"
+    STAGE = "stage"
+    UNSTAGE = "unstage"
+    EVACUATE = "evacuate"
+    REBOOT = "reboot"
+    MEET = "meet"
     PRIME = "prime"
     ACTIVATE = "activate"
     EXPECT_TOKEN = "expect_token"
@@ -79,6 +99,21 @@ MACHINE_TABLE: Final[dict[tuple[Phase, Input], tuple[Phase, Effect]]] = {
     (P.DRAINING, In.CURRENT): (P.APPRAISING, E.EXPECT_TOKEN),
     (P.DRAINING, In.OVERDUE): (P.FAILED, E.RELEASE),
     (P.DRAINING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.DRAINING, In.QUIET_FOR_BOOT): (P.STAGING, E.STAGE),
+    (P.STAGING, In.STAGED): (P.REBOOTING, E.REBOOT),
+    (P.STAGING, In.STAGED_TO_DRAIN): (P.EVACUATING, E.EVACUATE),
+    (P.STAGING, In.REFUSED): (P.FAILED, E.UNSTAGE),
+    (P.STAGING, In.OVERDUE): (P.FAILED, E.UNSTAGE),
+    (P.STAGING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.EVACUATING, In.EMPTY): (P.REBOOTING, E.REBOOT),
+    (P.EVACUATING, In.OVERDUE): (P.FAILED, E.UNSTAGE),
+    (P.EVACUATING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.REBOOTING, In.BOOTED): (P.APPRAISING, E.MEET),
+    # the boot was not healthy and the machine fell back to the slot of before: it serves as it did
+    (P.REBOOTING, In.REVERTED): (P.FAILED, E.RELEASE),
+    (P.REBOOTING, In.REFUSED): (P.FAILED, E.UNSTAGE),
+    (P.REBOOTING, In.LOST): (P.ABSENT, E.RELEASE),
+    (P.REBOOTING, In.OVERDUE): (P.FAILED, E.QUARANTINE),
     (P.PRIMING, In.PRIMED): (P.ACTIVATING, E.ACTIVATE),
     (P.PRIMING, In.REFUSED): (P.FAILED, E.CANCEL),
     (P.PRIMING, In.OVERDUE): (P.FAILED, E.CANCEL),
@@ -103,13 +138,20 @@ MACHINE_TABLE: Final[dict[tuple[Phase, Input], tuple[Phase, Effect]]] = {
     (P.FAILED, In.BACK): (P.FAILED, E.RELEASE),
 }
 
-ANSWERED_IN: Final = {"prime": Phase.PRIMING, "activate": Phase.ACTIVATING}
+ANSWERED_IN: Final = {
+    "prime": Phase.PRIMING,
+    "activate": Phase.ACTIVATING,
+    "stage-firmware": Phase.STAGING,
+    "reboot": Phase.REBOOTING,
+}
 """The phase in which the answer to an order means something; one that comes late or twice is passed over."""
 
-COUNTED: Final = frozenset({Phase.PRIMING, Phase.ACTIVATING, Phase.APPRAISING, Phase.REATTESTING, Phase.DONE})
+COUNTED: Final = frozenset(
+    {Phase.PRIMING, Phase.ACTIVATING, Phase.REBOOTING, Phase.APPRAISING, Phase.REATTESTING, Phase.DONE}
+)
 """Phases in which losing the machine counts as a failure of the rollout: the new firmware may be the cause."""
 
-UNDER_WAY: Final = frozenset({Phase.DRAINING, Phase.PRIMING, Phase.ACTIVATING, Phase.APPRAISING, Phase.REATTESTING})
+UNDER_WAY: Final = frozenset(Phase) - {Phase.QUEUED, Phase.DONE, Phase.FAILED, Phase.ABSENT}
 """Phases in which a wave waits for the machine."""
 
 

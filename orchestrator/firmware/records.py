@@ -57,6 +57,15 @@ class RolloutHeld(Struct, frozen=True, tag="rollout.held"):
     not_started: int
 
 
+class RolloutRolledBack(Struct, frozen=True, tag="rollout.rolled-back"):
+    """A rollout that holds is undone by `rollout`, which brings `release` back; or is not, and `refused` says why."""
+
+    held: str
+    rollout: str
+    release: str
+    refused: str
+
+
 class RolloutPaused(Struct, frozen=True, tag="rollout.paused"):
     """An operator paused it in this wave: what is under way comes to its end, nothing further is started."""
 
@@ -103,6 +112,7 @@ RolloutRecord = (
     | RolloutMachine
     | WaveFinished
     | RolloutHeld
+    | RolloutRolledBack
     | RolloutPaused
     | RolloutResumed
     | RolloutAborted

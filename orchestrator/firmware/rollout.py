@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct, field
 
 from cca_machine.commands import Booted
-from orchestrator.cluster.schema import RolloutEvent
+from cca_machine.costs import reference_timing
+from orchestrator.cluster.schema import RolloutEvent, Wave
 from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
 from orchestrator.firmware.phases import COUNTED, ROLLOUT_TABLE, SETTLED, UNDER_WAY, Cue, Input, Phase, Stage
@@ -21,14 +22,18 @@ from orchestrator.firmware.records import (
     RolloutHeld,
     RolloutPaused,
     RolloutResumed,
+    RolloutRolledBack,
     RolloutStarted,
     RolloutWaiting,
     WaveFinished,
     WaveStarted,
 )
 from orchestrator.firmware.update import Goal, Update, Updater
-from orchestrator.firmware.waves import rollout_order, wave_size
+from orchestrator.firmware.waves import at_once, next_opening, rollout_order, wave_size
 from orchestrator.store import MachineState, Store
+
+BOOTS = 3
+"""Boots that a machine is given to come back: into the new slot, back into the old one, and one to spare."""
 
 ACTIVE = frozenset({Stage.RUNNING, Stage.BAKING})
 IN_THE_WAY = ACTIVE | {Stage.PAUSED, Stage.ABORTING}
@@ -94,8 +99,29 @@ class Rollout:
             self.cue(cue, store, decision)
         if self.state.stage is Stage.BAKING:
             decision.due(self.state.bake_until_ns)
+        if self.state.stage is Stage.RUNNING and self._waiting():
+            decision.due(next_opening(self.event, store.now_ns + 1))
 
     # -- machines ----------------------------------------------------------------------------------------------------
+
+    def _waiting(self) -> list[Update]:
+        """Members of the wave that are not under way yet."""
+        updates = (self.state.updates[machine] for machine in self.state.members)
+        return [update for update in updates if update.phase is Phase.QUEUED]
+
+    def _take_members(self, store: Store, decision: Decision) -> None:
+        """Let members begin: as many at once as may be down, when the calendar allows it, unless too many failed."""
+        state = self.state
+        if state.stage is not Stage.RUNNING or len(state.failures) > self.event.max_failures:
+            return
+        room = at_once(self.event, len(state.members)) - self.under_way
+        for update in self._waiting():
+            if room <= 0 or next_opening(self.event, store.now_ns) != store.now_ns:
+                return
+            heard = store.machines[update.machine].state is MachineState.ADMITTED
+            why = "" if heard else "silent when its turn came"
+            self._move(update, Input.TAKEN if heard else Input.LOST, why, store, decision)
+            room -= heard
 
     def _step_machines(self, store: Store, decision: Decision) -> None:
         state = self.state
@@ -107,6 +133,7 @@ class Rollout:
                 self._updater.move(update, Input.LOST, "lost while its wave baked", store, decision)
             if update.phase is not before:
                 self._settle(update, before)
+        self._take_members(store, decision)
         booted, state.booted = state.booted, []
         for machine in booted:
             self._after_boot(state.updates[machine], store, decision)
@@ -126,7 +153,7 @@ class Rollout:
             state.failures.append(update.machine)
 
     def _after_boot(self, update: Update, store: Store, decision: Decision) -> None:
-        if update.phase is Phase.FAILED:
+        if update.phase is Phase.FAILED and store.machines[update.machine].boot != update.boot:
             self._updater.move(update, Input.BACK, "booted", store, decision)
         elif update.phase is Phase.DONE and not self._current(update, store):
             self._updater.move(update, Input.REVERTED, "booted its former firmware", store, decision)
@@ -152,7 +179,8 @@ class Rollout:
         if state.stage in ACTIVE and len(state.failures) > self.event.max_failures:
             return Cue.TOO_MANY
         if state.stage in (Stage.RUNNING, Stage.ABORTING):
-            return None if self.under_way else Cue.SETTLED
+            waiting = state.stage is Stage.RUNNING and self._waiting()
+            return None if self.under_way or waiting else Cue.SETTLED
         if state.stage is Stage.BAKING and store.now_ns >= state.bake_until_ns:
             return self._after_bake()
         if state.stage is Stage.WAITING:
@@ -204,7 +232,7 @@ class Rollout:
             decision.records.append(WaveStarted(self.goal.rollout, state.wave, tuple(state.members), not planned))
         for machine in state.members:
             state.updates[machine].wave = state.wave
-            self._move(state.updates[machine], Input.TAKEN, "", store, decision)
+        self._take_members(store, decision)
 
     def _already(self, update: Update, store: Store, decision: Decision) -> bool:
         if not self._current(update, store):
@@ -282,6 +310,7 @@ class Rollouts:
     def __init__(self, events: Sequence[RolloutEvent], store: Store, image: Callable[[str, str], bytes]) -> None:
         self._image = image
         self._cued: list[tuple[Rollout, Cue]] = []
+        self._rolled_back: list[str] = []
         self.rollouts: list[Rollout] = []
         for event in sorted(events, key=lambda event: event.at):
             self.add(event, store)
@@ -317,7 +346,22 @@ class Rollouts:
                 self._begin(rollout, store, now_ns, decision)
             if rollout.state.stage is not Stage.AWAITED:
                 rollout.advance(store, decision)
+        for rollout in [one for one in self.rollouts if one.event.rollback and one.state.stage is Stage.HELD]:
+            if rollout.goal.rollout not in self._rolled_back and not rollout.under_way:
+                self._rolled_back.append(rollout.goal.rollout)
+                self._roll_back(rollout, store, decision)
         return decision
+
+    def _roll_back(self, held: Rollout, store: Store, decision: Decision) -> None:
+        """Start the rollout that undoes one which holds, unless a security counter has burnt the way back."""
+        release, refused = way_back(held.event, store)
+        name = ""
+        if not refused:
+            everybody = [Wave.model_validate({"share": "100%"})]
+            changes = {"release": release, "at": store.now_ns, "rollback": False, "waves": everybody}
+            name = self.add(held.event.model_copy(update=changes), store).goal.rollout
+            decision.due(store.now_ns + 1)
+        decision.records.append(RolloutRolledBack(held.goal.rollout, name, release, refused))
 
     def _begin(self, rollout: Rollout, store: Store, now_ns: int, decision: Decision) -> None:
         if now_ns < rollout.event.at:
@@ -334,10 +378,35 @@ class Rollouts:
         return all(rollout.state.stage in SETTLED for rollout in self.rollouts)
 
 
+def way_back(event: RolloutEvent, store: Store) -> tuple[str, str]:
+    """The release that a fleet booted before the rollout, and why it cannot go back to it; empty when it can."""
+    firmware, name = store.cluster.firmware, event.component
+    booted = sorted({profile.firmware for profile in store.cluster.profiles.values()})
+    if len(booted) != 1:
+        return "", f"machines came from {len(booted)} releases ({', '.join(booted)}): there is no one way back"
+    old = firmware.releases[booted[0]].components[name]
+    new = firmware.releases[event.release].components[name]
+    if old.security_version < new.security_version:
+        why = f"{name} {old.version} has security version {old.security_version}, and {new.security_version} is burnt"
+        return booted[0], f"{why} wherever {new.version} ran: such a machine refuses it"
+    return booted[0], ""
+
+
 def _goal(name: str, event: RolloutEvent, store: Store, image: Callable[[str, str], bytes]) -> Goal:
     version = store.cluster.firmware.releases[event.release].components[event.component].version
-    patience_ns = store.cluster.control.order_timeout
-    return Goal(name, event.release, event.component, version, image(event.release, event.component), patience_ns)
+    control, timing = store.cluster.control, store.cluster.timing
+    boot = reference_timing(timing.scale, timing.override)
+    takes_ns = sum(cost_ns for cost, cost_ns in boot.items() if cost.startswith("boot."))
+    return Goal(
+        name,
+        event.release,
+        event.component,
+        version,
+        image(event.release, event.component),
+        control.order_timeout,
+        event.strategy,
+        BOOTS * takes_ns + control.order_timeout,
+    )
 
 
 _ACTS = {act: getattr(Rollout, act.value) for _, act in ROLLOUT_TABLE.values()}

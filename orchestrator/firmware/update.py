@@ -1,4 +1,4 @@
-"""One machine's way through a rollout: drain, prime, activate, prove platform and Realms, or fail saying why.
+"""One machine's way through a rollout: live activation, or a reboot with its Realms moved away or stopped; then proof.
 
 `Updater.step` asks what the present belief says about the machine in its phase (`_OBSERVERS`), looks the answer up in
 `phases.MACHINE_TABLE` and does the row's effect, until nothing more follows. What the machine answered is handed in by
@@ -11,7 +11,20 @@ import hashlib
 
 from msgspec import Struct, field
 
-from cca_machine.commands import Activate, Activated, Cancel, Prime, Primed, Refused
+from cca_machine.commands import (
+    Activate,
+    Activated,
+    Cancel,
+    Command,
+    Prime,
+    Primed,
+    Reboot,
+    Rebooting,
+    Refused,
+    Staged,
+    StageFirmware,
+    UnstageFirmware,
+)
 from orchestrator.controller import Decision, Order
 from orchestrator.firmware.phases import ANSWERED_IN, MACHINE_TABLE, UNDER_WAY, Effect, Input, Phase
 from orchestrator.firmware.records import RolloutMachine
@@ -32,6 +45,9 @@ class Goal(Struct, frozen=True):
     version: str
     image: bytes
     patience_ns: int
+    strategy: str = "live"
+    boot_patience_ns: int = 0
+    """How long a machine may take from the order to reboot to its first message (virtual ns)."""
 
 
 class Answer(Struct, frozen=True):
@@ -60,6 +76,8 @@ class Update(Struct):
     realms: dict[str, int] = field(default_factory=dict)
     """Realms asked for fresh evidence, with their incarnation."""
     answers: list[Answer] = field(default_factory=list)
+    left: int = 0
+    """Realms that were there when an evacuation last got on."""
     why: str = ""
 
 
@@ -103,6 +121,8 @@ class Updater:
 
     def _observe(self, update: Update, store: Store) -> tuple[Input, str] | None:
         view = store.machines[update.machine]
+        if update.phase is Phase.REBOOTING:
+            return self._rebooting(update, view, store)
         if view.state is MachineState.DOWN:
             return Input.LOST, "machine is down"
         if view.boot != update.boot:
@@ -111,8 +131,54 @@ class Updater:
 
     def _draining(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
         if not store.sessions_on(update.machine):
-            return (Input.CURRENT, "runs the release, unproven") if self.current(view) else (Input.QUIET, "")
+            if self.current(view):
+                return Input.CURRENT, "runs the release, unproven"
+            return (Input.QUIET if self.goal.strategy == "live" else Input.QUIET_FOR_BOOT), ""
         return _overdue(update, store, "a migration session does not end")
+
+    def _staging(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        for answer in update.answers:
+            drain = answer.input is Input.STAGED and self.goal.strategy == "drain"
+            return (Input.STAGED_TO_DRAIN if drain else answer.input), answer.why
+        return _overdue(update, store, "no answer to stage-firmware")
+
+    def _evacuating(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        """Have the next Realm moved whenever no session is open here; a target that will not have it is asked again."""
+        here = store.realms_on(update.machine)
+        if not here and not store.sessions_on(update.machine):
+            return Input.EMPTY, ""
+        if len(here) < update.left:
+            update.left, update.asked_ns = len(here), store.now_ns
+        elif store.now_ns >= update.asked_ns + DRAIN_PATIENCE * self.goal.patience_ns:
+            return Input.OVERDUE, f"{len(here)} Realms find no other machine, {here[0].name} first" if here else "stuck"
+        serving = [realm for realm in here if realm.state is RealmState.SERVING]
+        if serving and store.now_ns >= update.again_ns and not store.sessions_on(update.machine):
+            store.request_migration(serving[0].name, "", f"drain for {self.goal.release}")
+            update.again_ns = store.now_ns + store.cluster.control.heartbeat
+        elif store.now_ns >= update.again_ns:
+            update.again_ns = store.now_ns + store.cluster.control.heartbeat
+        return None
+
+    def _rebooting(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
+        """Silence is expected here; a boot says what became of it."""
+        if view.boot > update.boot:
+            if view.state is MachineState.DOWN:
+                return Input.LOST, "machine is down again after its reboot"
+            if self.current(view):
+                return Input.BOOTED, ""
+            update.boot = view.boot
+            return Input.REVERTED, "the boot was not healthy; it runs what it ran before"
+        for answer in update.answers:
+            if answer.input is Input.REFUSED and update.attempts == 1:
+                return Input.REFUSED, answer.why
+        if any(answer.input is Input.EMPTY for answer in update.answers):
+            # confirmed: every Realm there was stopped, so each may be started elsewhere at once
+            for realm in store.realms_on(update.machine):
+                store.lose(realm, "stopped for a reboot")
+            update.answers = []
+            update.attempts = ATTEMPTS
+            update.again_ns = store.now_ns + self.goal.boot_patience_ns
+        return _overdue(update, store, "it does not come back from its reboot")
 
     def _priming(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
         for answer in update.answers:
@@ -169,6 +235,37 @@ class Updater:
         update.again_ns = store.now_ns + DRAIN_PATIENCE * self.goal.patience_ns
         update.attempts = ATTEMPTS
 
+    def stage(self, update: Update, store: Store, decision: Decision) -> None:
+        """Order the image into the other boot slot."""
+        store.occupy(update.machine, "stage")
+        update.attempts = 0
+        self._order(update, store, decision)
+
+    def unstage(self, update: Update, store: Store, decision: Decision) -> None:
+        """Empty the slot again: no later boot may bring the release unasked."""
+        decision.orders.append(Order(update.machine, UnstageFirmware(self.goal.component)))
+        self.release(update, store, decision)
+
+    def evacuate(self, update: Update, store: Store, decision: Decision) -> None:
+        """Let the Realms leave; migrations are allowed, so the activity ends for as long."""
+        store.vacate(update.machine)
+        update.left = len(store.realms_on(update.machine))
+        update.asked_ns = update.again_ns = store.now_ns
+        update.attempts = ATTEMPTS
+
+    def reboot(self, update: Update, store: Store, decision: Decision) -> None:
+        """Order the reset."""
+        store.occupy(update.machine, "reboot")
+        update.attempts = 0
+        self._order(update, store, decision)
+
+    def meet(self, update: Update, store: Store, decision: Decision) -> None:
+        """It is back: from here on this is the boot that must last; any token but the old one is its own."""
+        view = store.machines[update.machine]
+        update.boot = view.boot
+        update.again_ns = store.now_ns + ATTEMPTS * self.goal.patience_ns
+        update.attempts = ATTEMPTS
+
     def prime(self, update: Update, store: Store, decision: Decision) -> None:
         """Order LFA_PRIME of the release's image."""
         store.occupy(update.machine, "prime")
@@ -221,11 +318,26 @@ class Updater:
             self._order(update, store, decision)
 
     def _order(self, update: Update, store: Store, decision: Decision) -> None:
-        priming = update.phase is Phase.PRIMING
-        command = Prime(self.goal.image) if priming else Activate(self.goal.component)
-        decision.orders.append(Order(update.machine, command))
+        decision.orders.append(Order(update.machine, self._command(update)))
         update.attempts += 1
-        update.again_ns = store.now_ns + self.goal.patience_ns
+        update.again_ns = store.now_ns + _boot_patience(update, self.goal)
+
+    def _command(self, update: Update) -> Command:
+        match update.phase:
+            case Phase.PRIMING:
+                return Prime(self.goal.image)
+            case Phase.STAGING:
+                return StageFirmware(self.goal.image)
+            case Phase.REBOOTING:
+                return Reboot(update.boot)
+            case _:
+                return Activate(self.goal.component)
+
+
+def _boot_patience(update: Update, goal: Goal) -> int:
+    """After the last order to reboot the machine may be on its way, its answer lost."""
+    last = update.phase is Phase.REBOOTING and update.attempts >= ATTEMPTS
+    return goal.boot_patience_ns if last else goal.patience_ns
 
 
 def _overdue(update: Update, store: Store, why: str) -> tuple[Input, str] | None:
@@ -238,6 +350,10 @@ def _answer(outcome: object, component: str) -> Answer | None:
     if isinstance(outcome, Activated) and outcome.component == component:
         digest = hashlib.sha256(outcome.platform_token).hexdigest()
         return Answer("activate", Input.ACTIVATED, f"paused for {outcome.pause_ns} ns", digest)
+    if isinstance(outcome, Staged) and outcome.component == component:
+        return Answer("stage-firmware", Input.STAGED)
+    if isinstance(outcome, Rebooting):
+        return Answer("reboot", Input.EMPTY)
     if isinstance(outcome, Refused) and outcome.command in ANSWERED_IN:
         return Answer(outcome.command, Input.REFUSED, f"{outcome.code}: {outcome.why}")
     return None
@@ -256,6 +372,8 @@ def proof(realm: RealmView | None, machine: str, incarnation: int, asked_ns: int
 
 _OBSERVERS = {
     Phase.DRAINING: Updater._draining,
+    Phase.STAGING: Updater._staging,
+    Phase.EVACUATING: Updater._evacuating,
     Phase.PRIMING: Updater._priming,
     Phase.ACTIVATING: Updater._activating,
     Phase.APPRAISING: Updater._appraising,

@@ -28,6 +28,8 @@ class Cause(StrEnum):
     MACHINE_LOST = "machine-lost"
     """Power, or the RMM, was gone."""
     FREEZE = "freeze"
+    REBOOT = "reboot"
+    """It was stopped for a reboot into new firmware, and started again on a machine that could take it."""
     RESTART = "restart"
     """It was stopped to be built anew, for example after refused evidence."""
 
@@ -41,6 +43,7 @@ _CAUSES: Final = (
     ("machine-lost", Cause.MACHINE_LOST),
     ("rebooted", Cause.MACHINE_LOST),
     ("frozen", Cause.FREEZE),
+    ("reboot", Cause.REBOOT),
 )
 """Words in the `why` of a still Realm, the first that fits counts; anything else is a restart."""
 

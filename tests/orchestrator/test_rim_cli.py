@@ -9,8 +9,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from orchestrator.cluster.load import load_text
 from orchestrator.errors import UserMistake
+from orchestrator.realms.reference import expected_rim, realm_spec
 from orchestrator.rim_cli import rim
+
+ROOT = Path(__file__).resolve().parents[2]
 
 LIMITS = ("--num-bps", "6", "--num-wps", "6")
 
@@ -132,3 +136,16 @@ def test_a_request_that_cannot_be_is_the_users_mistake(words: tuple[str, ...], s
     done = run(*words)
     assert isinstance(done.exception, UserMistake)
     assert says in done.exception.message
+
+
+def test_the_realms_of_a_cluster_are_measured_as_the_verifier_expects(tmp_path: Path) -> None:
+    file = ROOT / "clusters" / "quickstart.yaml"
+    done = run("cluster", file, "--json")
+    cluster = load_text(file.read_bytes(), str(file)).value
+    assert cluster is not None
+    expected = {kind: expected_rim(realm_spec(cluster, kind, "", 0)).hex() for kind in cluster.realms}
+    assert json.loads(done.stdout)["rims"] == expected
+    assert run("cluster", file).stdout.split()[1] in expected.values()
+    (tmp_path / "broken.yaml").write_text("machines: 3\n")
+    assert isinstance(run("cluster", tmp_path / "broken.yaml").exception, UserMistake)
+    assert isinstance(run("cluster", tmp_path / "missing.yaml").exception, UserMistake)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from attestation import firmware
+from attestation.firmware_policy import SigningPolicy
 from attestation.keys import SigningKey, derive_key
 from cca_machine.abi.lfa import CALL_AGAIN, Lfa, LfaStatus
 from cca_machine.abi.rmm_el3 import BootStatus
@@ -30,6 +31,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     seed: bytes
     firmware: dict[str, bytes]
     anchors: dict[bytes, bytes]
+    firmware_policy: SigningPolicy = SigningPolicy()
     implementation_id: bytes = bytes(range(32))
     lifecycle: int = 0x3003
     pes: int = 4

@@ -11,9 +11,12 @@ import pytest
 from spec_door import DRAM, PAGE, Door
 
 from cca_machine.abi.rmi import Rmi
+from cca_machine.layout import plan
 from cca_machine.machine import Machine
 from cca_machine.rmm.record import RecordedDoor
 from cca_machine.rmm.replay import replay
+from cca_machine.vmm.measure import measure
+from orchestrator.rim_request import layout_of
 
 COUNT = 40
 
@@ -53,7 +56,7 @@ def test_only_the_calls_of_a_loop_that_differ_are_no_agreements() -> None:
     assert row.first is not None
 
 
-def test_a_machines_recording_replays_without_a_disagreement_and_counts_what_the_machine_counted(kit: Any) -> None:
+def test_a_machines_recording_replays_with_the_machines_counts_and_the_rim_of_its_layout(kit: Any) -> None:
     world, machine = kit.World(), Machine(kit.machine_spec("m", memory_bytes=256 << 20))
     records: list[dict[str, Any]] = []
     machine.record_door(records.append)
@@ -67,6 +70,8 @@ def test_a_machines_recording_replays_without_a_disagreement_and_counts_what_the
     assert {name: row.calls for name, row in report.commands.items()} == totals
     assert all(row.calls == row.agreements for row in report.commands.values())
     assert sum(totals.values()) > len(records)
+    rims = [text for record in records for _, slot, text in record.get("meas", ()) if not slot]
+    assert rims[-1] == list(measure(layout_of(plan(kit.realm_spec()))))[-1].rim.hex()
 
 
 def test_traces_of_the_firmware_count_every_call_of_their_loops(vectors: Path) -> None:

@@ -16,7 +16,12 @@ from cca_machine.commands import (
     Cancel,
     Prime,
     Primed,
+    Reboot,
+    Rebooting,
     Refused,
+    Staged,
+    StageFirmware,
+    UnstageFirmware,
 )
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.ports import Delivery, Message, Priority
@@ -80,7 +85,11 @@ class Floor:
             return [Primed("RMM", "1.1.0")]
         if isinstance(command, Activate):
             return [Activated("RMM", {"RMM": "1.1.0"}, f"token of {machine}".encode(), b"rak", 1000)]
-        assert isinstance(command, Cancel)
+        if isinstance(command, StageFirmware):
+            return [Staged("RMM", "1.1.0")]
+        if isinstance(command, Reboot):
+            return [Rebooting(command.boot)] if command.boot == self.store.machines[machine].boot else []
+        assert isinstance(command, Cancel | UnstageFirmware)
         return []
 
     def deliver(self, machine: str, outcome: Any) -> None:

@@ -38,7 +38,7 @@ def test_what_may_run_unproven_firmware_stays_closed_and_what_runs_the_old_is_ca
     failing = {row: effect for row, (to, effect) in MACHINE_TABLE.items() if to is Phase.FAILED}
     unproven = {row for row, effect in failing.items() if effect is Effect.QUARANTINE}
     assert unproven == {
-        (Phase.ACTIVATING, Input.OVERDUE),
+        (Phase.ACTIVATING, Input.OVERDUE), (Phase.REBOOTING, Input.OVERDUE),
         (Phase.APPRAISING, Input.REFUSED), (Phase.APPRAISING, Input.OVERDUE),
         (Phase.REATTESTING, Input.REFUSED), (Phase.REATTESTING, Input.OVERDUE),
     }  # fmt: skip
