@@ -17,6 +17,7 @@ import typer
 
 from orchestrator import attest_cli
 from orchestrator.errors import ExitCode, UserMistake
+from orchestrator.migration_cli import migration
 from orchestrator.rmm_cli import rmm
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ app.add_typer(attest_cli.corim, name="corim")
 app.add_typer(attest_cli.ear, name="ear")
 app.add_typer(attest_cli.kbs, name="kbs")
 app.add_typer(rmm, name="rmm")
+app.add_typer(migration, name="migration")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]

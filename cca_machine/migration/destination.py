@@ -47,7 +47,7 @@ class Destination(Side):
             Session(
                 session=order.session,
                 role=DESTINATION_ROLE,
-                state=DestinationState.HELLO.value,
+                state=DESTINATION[DestinationState.NEW, DestinationInput.OPEN][0].value,
                 realm=spec.realm,
                 incarnation=spec.incarnation,
                 peer=order.peer,
@@ -86,7 +86,7 @@ class Destination(Side):
 
     def abort(self, order: AbortImport) -> None:
         """Forget the session and its shell. Raises Refusal: unknown-session, committed, session-closed."""
-        session = self.known(order.session, DESTINATION_ROLE)
+        session = self.known_or_new(order.session, DESTINATION_ROLE, DestinationState.NEW)
         if session.state == DestinationState.LIVE:
             raise Refusal("committed", "the Realm runs here: the decision cannot be undone")
         if (DestinationState(session.state), DestinationInput.ABORT) not in DESTINATION:

@@ -34,7 +34,7 @@ class Source(Side):
             Session(
                 session=order.session,
                 role=SOURCE_ROLE,
-                state=SourceState.HELLO.value,
+                state=SOURCE[SourceState.NEW, SourceInput.OPEN][0].value,
                 realm=order.realm,
                 incarnation=order.incarnation,
                 peer=order.peer,
@@ -61,8 +61,8 @@ class Source(Side):
         self._take(session, SourceInput.HELLO_GOOD, payload)
 
     def resume(self, order: ResumeExport) -> None:
-        """Let the Realm run here again. Raises Refusal: unknown-session, session-closed."""
-        session = self.known(order.session, SOURCE_ROLE)
+        """Let the Realm run here again. Raises Refusal: unknown-session (this is its target), session-closed."""
+        session = self.known_or_new(order.session, SOURCE_ROLE, SourceState.NEW)
         hosted = self.hosted(session)
         if hosted is not None and hosted.session == session.session:
             hosted.lease_until_ns = max(hosted.lease_until_ns, order.lease_until_ns)
