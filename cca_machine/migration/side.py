@@ -43,7 +43,7 @@ class Side:
     def known_or_new(self, name: str, role: str, new: str) -> Session:
         """As `known`; a session that nobody opened here is entered without a Realm, so that it cannot be opened later.
 
-        Orders may overtake each other: without this, an opening that comes after its own end would hold a Realm forever.
+        Orders may overtake each other: without this, an opening that comes after its own end would hold a Realm.
         """
         if name not in self.sessions.sessions:
             self.sessions.open(

@@ -49,6 +49,8 @@ class SourceInput(StrEnum):
     HELLO_BAD = "hello-bad"
     BUNDLE = "bundle"
     """A sealed bundle: the source expects none."""
+    STALLED = "stalled"
+    """The rounds of a pre-copy stopped shrinking, and its terms say to give up."""
     RESUME = "resume"
     DISCARD = "discard"
     STOP = "stop"
@@ -121,6 +123,7 @@ SOURCE: dict[tuple[SourceState, SourceInput], tuple[SourceState, SourceEffect]] 
     (_S.HELLO, _SI.HELLO_GOOD): (_S.RELINQUISHED, _SE.EXPORT),
     (_S.HELLO, _SI.HELLO_BAD): (_S.FAILED, _SE.FAIL),
     (_S.HELLO, _SI.BUNDLE): (_S.FAILED, _SE.FAIL),
+    (_S.HELLO, _SI.STALLED): (_S.FAILED, _SE.FAIL),
     (_S.HELLO, _SI.RESUME): (_S.RESUMED, _SE.RUN_ON),
     (_S.HELLO, _SI.STOP): (_S.FAILED, _SE.FORGET),
     # the peer repeats its share when ours came first; after that, nothing it sends can change what was sent

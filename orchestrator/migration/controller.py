@@ -29,7 +29,7 @@ from orchestrator.cluster.schema import MigrateEvent
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
-from orchestrator.migration.admission import Declined, admit, patience_ns
+from orchestrator.migration.admission import Declined, admit, patience_ns, terms
 from orchestrator.migration.phases import ORDERS, UNDECIDED, Effect, Event, PhaseOrder, move, through
 from orchestrator.realms import lifecycle
 from orchestrator.realms.reference import realm_spec
@@ -254,7 +254,8 @@ class MigrationController:
         self._decision.couple.append((session.session, source.name, target.name))
         spec = realm_spec(store.cluster, realm.kind, realm.name, realm.incarnation)
         self._order(target.name, OpenImport(session.session, spec, source.name, source.rak))
-        opened = OpenExport(session.session, realm.name, realm.incarnation, target.name, target.rak)
+        agreed = terms(store.cluster)
+        opened = OpenExport(session.session, realm.name, realm.incarnation, target.name, target.rak, agreed)
         self._order(source.name, opened)
 
     def _order_phase(self, store: Store, session: SessionView) -> None:

@@ -231,6 +231,7 @@ class Session:
 
     def _target_share(self, state: State, message: str) -> Iterator[State]:
         if state.source is S.HELLO:
+            yield from (after for _, after in self._source(state, SI.STALLED, ""))
             state = replace(state, sealed_for=int(message[-1]))
         yield from (after for _, after in self._source(state, SI.HELLO_GOOD, ""))
 
