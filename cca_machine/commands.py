@@ -18,6 +18,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from attestation.firmware_policy import SigningPolicy
+from cca_machine.migration.precopy import Terms
 
 CONTROL = "control"
 """Name of the control plane as an endpoint of messages."""
@@ -133,7 +134,8 @@ class RenewLeases(Struct, frozen=True, tag="renew-leases"):
 class OpenExport(Struct, frozen=True, tag="open-export"):
     """Source side of a migration (modelled): pause the Realm, seal its state, send it to `peer`.
 
-    `peer_rak` is the COSE_Key of the peer's RAK as the control plane verified it at the peer's boot.
+    `peer_rak` is the COSE_Key of the peer's RAK as the control plane verified it at the peer's boot. With `precopy`,
+    memory crosses in rounds while the Realm runs, and only the rest once it is paused.
     """
 
     session: str
@@ -141,6 +143,7 @@ class OpenExport(Struct, frozen=True, tag="open-export"):
     incarnation: int
     peer: str
     peer_rak: bytes
+    precopy: Terms | None = None
 
 
 class OpenImport(Struct, frozen=True, tag="open-import"):
@@ -517,6 +520,31 @@ class SessionStep(Struct, frozen=True, tag="migration.step"):
     sent_bytes: int = 0
 
 
+class MigrationRound(Struct, frozen=True, tag="migration.round"):
+    """A round of pre-copy (modelled) crossed while the Realm ran; `dirty_bytes` were dirty at its end."""
+
+    session: str
+    realm: str
+    incarnation: int
+    number: int
+    sent_bytes: int
+    lasts_ns: int
+    dirty_bytes: int
+    throttle_ppm: int
+
+
+class MigrationPaused(Struct, frozen=True, tag="migration.paused"):
+    """A pre-copy (modelled) is over: `why` is target, rounds or stalled; `rest_bytes` cross while the Realm is paused."""
+
+    session: str
+    realm: str
+    incarnation: int
+    rounds: int
+    rest_bytes: int
+    dirty_bytes_per_s: int
+    why: str
+
+
 class CommandRefused(Struct, frozen=True, tag="command.refused"):
     command: str
     subject: str
@@ -527,6 +555,7 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 Record: TypeAlias = (
     MachineBooted | MachineLost | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill | RealmEvidence
     | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused | SessionStep
+    | MigrationRound | MigrationPaused
     | CommandRefused
 )  # fmt: skip
 

@@ -178,6 +178,10 @@ class Meter:
         """Add `times` times the cost of that name."""
         self.cost_ns += self._timing[cost] * times
 
+    def wait(self, for_ns: int) -> None:
+        """Let time pass that is spent on something outside the machine, such as a link."""
+        self.cost_ns += for_ns
+
     def call(self, fid: int, times: int = 1) -> None:
         """Count and charge `times` calls of a function id that has a row in `CALL_COSTS`."""
         name = CALL_NAMES[fid]

@@ -18,6 +18,7 @@ import typer
 from orchestrator import attest_cli
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.firmware_cli import firmware
+from orchestrator.migration_cli import migration
 from orchestrator.rim_cli import rim
 from orchestrator.rmm_cli import rmm
 from orchestrator.rollout_plan import rollout
@@ -47,6 +48,7 @@ app.add_typer(rmm, name="rmm")
 app.add_typer(rim, name="rim")
 app.add_typer(firmware, name="firmware")
 app.add_typer(rollout, name="rollout")
+app.add_typer(migration, name="migration")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]

@@ -111,7 +111,7 @@ def cluster(
     file: Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")],
     as_json: AsJson = False,
 ) -> None:
-    """Compute the RIM of every kind of Realm in a cluster file: what its machines will measure and its verifier expect."""
+    """Compute the RIM of every kind of Realm in a cluster file: what machines measure and verifiers expect."""
     from cca_machine.errors import ImpossibleRealm
     from cca_machine.layout import plan
     from cca_machine.vmm.measure import measure

@@ -63,14 +63,14 @@ LIFE_CYCLES: tuple[LifeCycle, ...] = (
     ),
     LifeCycle(
         "migration-source", "The source side of a migration session (modelled)", "cca_machine/migration/tables.py",
-        session.SourceState, session.SourceInput, session.SOURCE, frozenset({session.SourceState.HELLO}),
+        session.SourceState, session.SourceInput, session.SOURCE, frozenset({session.SourceState.NEW}),
         frozenset(state for state in session.SourceState if state in session.CLOSED),
     ),
     LifeCycle(
         "migration-destination", "The destination side of a migration session (modelled)",
         "cca_machine/migration/tables.py",
         session.DestinationState, session.DestinationInput, session.DESTINATION,
-        frozenset({session.DestinationState.HELLO}),
+        frozenset({session.DestinationState.NEW}),
         frozenset(state for state in session.DestinationState if state in session.CLOSED),
     ),
     LifeCycle(

@@ -61,6 +61,13 @@ class Memory(msgspec.Struct, frozen=True, tag="memory"):
         return sum(run.count for run in self.runs)
 
 
+class Again(msgspec.Struct, frozen=True, tag="again"):
+    """Pages that were dirtied after they had crossed (modelled by their number): a round of pre-copy, or its rest."""
+
+    round: int
+    granules: int
+
+
 class VcpuState(msgspec.Struct, frozen=True, kw_only=True):
     """One REC's registers and pending requests."""
 
@@ -90,7 +97,7 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     transcript: bytes
 
 
-Content: TypeAlias = Immutable | MemoryMap | Memory | Mutable | Start
+Content: TypeAlias = Immutable | MemoryMap | Memory | Again | Mutable | Start
 
 
 def encode(content: Content) -> bytes:

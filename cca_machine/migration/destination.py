@@ -12,7 +12,7 @@ from cca_machine.host.hosted import HostedRealm
 from cca_machine.host.orders import builder, remove
 from cca_machine.host.states import HostedEvent, HostedState
 from cca_machine.migration import sealing
-from cca_machine.migration.content import Content, Immutable, MapRun, Memory, MemoryMap, Mutable, Start, decode
+from cca_machine.migration.content import Again, Content, Immutable, MapRun, Memory, MemoryMap, Mutable, Start, decode
 from cca_machine.migration.handshake import HelloRefused, check_hello, traffic_key
 from cca_machine.migration.rmm_calls import ImportRefused
 from cca_machine.migration.sealing import Bundle, BundleRefused
@@ -47,7 +47,7 @@ class Destination(Side):
             Session(
                 session=order.session,
                 role=DESTINATION_ROLE,
-                state=DestinationState.HELLO.value,
+                state=DESTINATION[DestinationState.NEW, DestinationInput.OPEN][0].value,
                 realm=spec.realm,
                 incarnation=spec.incarnation,
                 peer=order.peer,
@@ -86,7 +86,7 @@ class Destination(Side):
 
     def abort(self, order: AbortImport) -> None:
         """Forget the session and its shell. Raises Refusal: unknown-session, committed, session-closed."""
-        session = self.known(order.session, DESTINATION_ROLE)
+        session = self.known_or_new(order.session, DESTINATION_ROLE, DestinationState.NEW)
         if session.state == DestinationState.LIVE:
             raise Refusal("committed", "the Realm runs here: the decision cannot be undone")
         if (DestinationState(session.state), DestinationInput.ABORT) not in DESTINATION:
@@ -181,6 +181,8 @@ class Destination(Side):
                 self.work.meter.charge("migration.page-import", content.granules)
                 session.received_granules += content.granules
                 self.calls.put_pages(rd, content)
+            case Again():
+                self.work.meter.charge("migration.page-import", content.granules)
             case Mutable():
                 self.work.meter.charge("migration.import-rec", len(content.vcpus))
                 self.calls.put_mutable(rd, content)

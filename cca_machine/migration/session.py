@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from cca_machine.migration.precopy import Terms
+
 KEPT_CLOSED = 64
 """Closed sessions that a machine remembers, to answer repeated orders."""
 
@@ -13,7 +15,7 @@ class Session(msgspec.Struct, kw_only=True):
 
     `share` is the private ephemeral scalar, `own_hello` and `peer_hello` what was sent and accepted, `key` the traffic
     key once agreed. `next_counter` is that of the next bundle to seal or open; what came early waits in `early`.
-    `complete` says that measurements and vCPUs arrived.
+    `complete` says that measurements and vCPUs arrived. `terms` are those of a pre-copy, if it is one.
     """
 
     session: str
@@ -34,6 +36,7 @@ class Session(msgspec.Struct, kw_only=True):
     complete: bool = False
     sent_bytes: int = 0
     why: str = ""
+    terms: Terms | None = None
 
 
 class Sessions(msgspec.Struct):

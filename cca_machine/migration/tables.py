@@ -1,7 +1,7 @@
 """The two sides of a migration session as tables (modelled: no Arm ABI for it is public).
 
 First form: stop, move encrypted, resume. The control plane is the witness: it orders exactly one of commit and resume.
-The Realm executes on the source only in HELLO; on the destination only in LIVE. Sources: the shapes follow Intel TDX
+The Realm executes on the source up to HELLO; on the destination only in LIVE. Sources: the shapes follow Intel TDX
 module 1.5 (import and export sessions with a start token), with a third party's decision in place of its two-party one.
 """
 
@@ -13,6 +13,8 @@ from enum import StrEnum
 class SourceState(StrEnum):
     """Where the source side stands."""
 
+    NEW = "new"
+    """Nothing of the session is known here."""
     HELLO = "hello"
     """The key share is sent; the Realm runs on."""
     RELINQUISHED = "relinquished"
@@ -25,6 +27,8 @@ class SourceState(StrEnum):
 class DestinationState(StrEnum):
     """Where the destination side stands."""
 
+    NEW = "new"
+    """Nothing of the session is known here."""
     HELLO = "hello"
     """The shell is built, the key share is sent."""
     RECEIVING = "receiving"
@@ -40,10 +44,13 @@ class DestinationState(StrEnum):
 class SourceInput(StrEnum):
     """What can happen to the source side."""
 
+    OPEN = "open"
     HELLO_GOOD = "hello-good"
     HELLO_BAD = "hello-bad"
     BUNDLE = "bundle"
     """A sealed bundle: the source expects none."""
+    STALLED = "stalled"
+    """The rounds of a pre-copy stopped shrinking, and its terms say to give up."""
     RESUME = "resume"
     DISCARD = "discard"
     STOP = "stop"
@@ -53,6 +60,7 @@ class SourceInput(StrEnum):
 class DestinationInput(StrEnum):
     """What can happen to the destination side."""
 
+    OPEN = "open"
     HELLO_GOOD = "hello-good"
     HELLO_AGAIN = "hello-again"
     """The very key share that was accepted before."""
@@ -72,6 +80,8 @@ class DestinationInput(StrEnum):
 class SourceEffect(StrEnum):
     """What a source does on a step."""
 
+    GREET = "greet"
+    """Send the key share; the Realm runs on."""
     EXPORT = "export"
     """Pause the Realm, seal and send everything."""
     RUN_ON = "run-on"
@@ -88,6 +98,8 @@ class SourceEffect(StrEnum):
 class DestinationEffect(StrEnum):
     """What a destination does on a step."""
 
+    BUILD = "build"
+    """Build the shell and send the key share."""
     AGREE = "agree"
     """Derive the keys, answer with the own share again, and look at what arrived early."""
     APPLY = "apply"
@@ -105,9 +117,13 @@ _S, _SI, _SE = SourceState, SourceInput, SourceEffect
 _D, _DI, _DE = DestinationState, DestinationInput, DestinationEffect
 
 SOURCE: dict[tuple[SourceState, SourceInput], tuple[SourceState, SourceEffect]] = {
+    (_S.NEW, _SI.OPEN): (_S.HELLO, _SE.GREET),
+    # a resume that overtakes its opening is remembered, or the opening would hold the Realm in a session that is over
+    (_S.NEW, _SI.RESUME): (_S.RESUMED, _SE.RUN_ON),
     (_S.HELLO, _SI.HELLO_GOOD): (_S.RELINQUISHED, _SE.EXPORT),
     (_S.HELLO, _SI.HELLO_BAD): (_S.FAILED, _SE.FAIL),
     (_S.HELLO, _SI.BUNDLE): (_S.FAILED, _SE.FAIL),
+    (_S.HELLO, _SI.STALLED): (_S.FAILED, _SE.FAIL),
     (_S.HELLO, _SI.RESUME): (_S.RESUMED, _SE.RUN_ON),
     (_S.HELLO, _SI.STOP): (_S.FAILED, _SE.FORGET),
     # the peer repeats its share when ours came first; after that, nothing it sends can change what was sent
@@ -121,6 +137,8 @@ SOURCE: dict[tuple[SourceState, SourceInput], tuple[SourceState, SourceEffect]] 
 """(state, input) -> (next state, effect). An order without a row is refused; a parcel without one is dropped."""
 
 DESTINATION: dict[tuple[DestinationState, DestinationInput], tuple[DestinationState, DestinationEffect]] = {
+    (_D.NEW, _DI.OPEN): (_D.HELLO, _DE.BUILD),
+    (_D.NEW, _DI.ABORT): (_D.ABORTED, _DE.CLEAR),
     (_D.HELLO, _DI.HELLO_GOOD): (_D.RECEIVING, _DE.AGREE),
     (_D.HELLO, _DI.HELLO_BAD): (_D.FAILED, _DE.CLEAR),
     (_D.RECEIVING, _DI.HELLO_AGAIN): (_D.RECEIVING, _DE.IGNORE),

@@ -48,6 +48,10 @@ def why(core: Core, fid: int, args: Sequence[int], answer: Registers) -> Reason 
         return Reason("RMM", "panicked", "the RMM has stopped for good and serves nobody", answer_text(answer[0]))
     if command not in COMMANDS:
         return Reason(hex(command), "unknown", "this function id is no command of RMI 1.0", answer_text(answer[0]))
+    if command == Rmi.VERSION:
+        return Reason(
+            "VERSION", "req", "this revision is not supported, but those in the answer", answer_text(answer[0])
+        )
     fid_ = Rmi(command)
     look = Look(core, dict(zip(COMMANDS[fid_].arguments, (*args, *(0,) * 8), strict=False)))
     for place, check in enumerate(TABLES.get(fid_, ())):

@@ -276,7 +276,40 @@ class StopEvent(Record):
     realm: str = Field(description="Realm, as in web-001.")
 
 
-Event = Annotated[MigrateEvent | RolloutEvent | StopEvent, Field(discriminator="kind")]
+class Migration(Record):
+    """How Realms are moved (modelled: no Arm ABI for it is public)."""
+
+    mode: Literal["stop-copy", "pre-copy"] = Field(
+        "stop-copy", description="Pause and send, or send in rounds while the Realm runs and pause for the rest."
+    )
+    downtime: Duration = default("300ms", "Pre-copy pauses the Realm when the rest would cross within this.", gt=0)
+    max_rounds: int = Field(30, ge=1, le=10_000, description="Pre-copy pauses the Realm after so many rounds at last.")
+    dirty_model: Literal["linear", "saturating"] = Field(
+        "linear", description="Dirty bytes after t: min(rate t, W), or W (1 - exp(-rate t / W))."
+    )
+    auto_converge: bool = Field(False, description="Slow the vCPUs of a Realm that dirties faster than it is sent.")
+    on_stall: Literal["stop", "give-up"] = Field(
+        "stop", description="When rounds no longer shrink: pause at the round limit, or let the Realm run on here."
+    )
+    sessions_per_machine: int = Field(2, ge=1, le=1000, description="Sessions with an end on one machine at a time.")
+    sessions: int | None = Field(
+        None, ge=1, le=100_000, description="Sessions of the fleet at a time; absent: 5 % of the machines, at least 5."
+    )
+    retries: int = Field(3, ge=0, le=100, description="How often a drain tries a Realm again.")
+    retry_after: Duration = default("20s", "Wait before a drain tries again; doubles each time.", gt=0)
+
+
+class DrainEvent(Record):
+    """An operator empties a machine or a rack: no new Realms go there, those it has are moved away."""
+
+    kind: Literal["drain"] = Field("drain", description="What the operator does.")
+    at: Duration = Field(description="When.")
+    machine: str | None = Field(None, description="Machine to empty; either this or rack.")
+    rack: Name | None = Field(None, description="Rack to evacuate; Realms go to other racks.")
+    dry_run: bool = Field(False, description="Only say, Realm by Realm, where it would go or what blocks it.")
+
+
+Event = Annotated[MigrateEvent | DrainEvent | RolloutEvent | StopEvent, Field(discriminator="kind")]
 
 
 class Selector(Record):
@@ -349,6 +382,7 @@ class Cluster(Record):
     timing: Timing = Field(Timing(), description="Assumed costs.")
     network: Network = Field(Network(), description="Links.")
     attestation: Attestation = Field(Attestation(), description="Verifier and key broker.")
+    migration: Migration = Field(Migration(), description="How Realms are moved (modelled).")
     profiles: dict[Name, Profile] = Field(min_length=1, description="Kinds of servers by name.")
     racks: dict[Name, Rack] = Field(min_length=1, description="Racks by name.")
     firmware: Firmware = Field(description="Signers and releases.")

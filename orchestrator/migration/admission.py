@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cca_machine.migration.precopy import Terms, course
 from orchestrator.cluster.schema import Cluster
 from orchestrator.scheduler import footprint
 from orchestrator.scheduler.bind import Round
@@ -125,4 +126,22 @@ def patience_ns(cluster: Cluster, kind_name: str) -> int:
     link = cluster.network.between_racks
     transfer_ns = kind.memory * 8 * 1_000_000_000 // max(link.bandwidth, 1)
     sealing_ns = footprint.granules(kind) * PAGE_NS * cluster.timing.scale // 1_000_000
-    return cluster.control.order_timeout + PATIENCE * (transfer_ns + sealing_ns)
+    agreed = terms(cluster)
+    load = kind.workload
+    running_ns = course(kind.memory, load.dirty, load.working_set, agreed).running_ns if agreed is not None else 0
+    return cluster.control.order_timeout + PATIENCE * (transfer_ns + sealing_ns + running_ns)
+
+
+def terms(cluster: Cluster) -> Terms | None:
+    """What the file allows a pre-copy, at nine tenths of the line rate between racks; None for stop-copy."""
+    rules = cluster.migration
+    if rules.mode == "stop-copy":
+        return None
+    return Terms(
+        bytes_per_s=max(cluster.network.between_racks.bandwidth * 9 // 80, 1),
+        downtime_ns=rules.downtime,
+        most_rounds=rules.max_rounds,
+        formula=rules.dirty_model,
+        auto_converge=rules.auto_converge,
+        on_stall=rules.on_stall,
+    )

@@ -29,8 +29,8 @@ from orchestrator.cluster.schema import MigrateEvent
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
-from orchestrator.migration.admission import Declined, admit, patience_ns
-from orchestrator.migration.phases import UNDECIDED, Effect, Event, move
+from orchestrator.migration.admission import Declined, admit, patience_ns, terms
+from orchestrator.migration.phases import ORDERS, UNDECIDED, Effect, Event, PhaseOrder, move, through
 from orchestrator.realms import lifecycle
 from orchestrator.realms.reference import realm_spec
 from orchestrator.records import (
@@ -145,18 +145,19 @@ class MigrationController:
         return decision
 
     def _look(self, store: Store, session: SessionView) -> None:
-        if _lost(store, session.source, session.source_boot):
-            session.source_closed = True
+        # an end that is lost may come back with its copy paused: it counts as over only while it is lost
+        source_lost = _lost(store, session.source, session.source_boot)
+        target_lost = _lost(store, session.target, session.target_boot)
+        if source_lost:
             self._take(store, session, Event.SOURCE_LOST)
-        if _lost(store, session.target, session.target_boot):
-            session.target_closed = True
+        if target_lost:
             self._take(store, session, Event.TARGET_LOST)
         if session.deadline_ns <= store.now_ns:
             self._take(store, session, Event.DEADLINE)
-        if session.phase is SessionPhase.ABORTING and session.source_closed:
+        source_over, target_over = session.source_closed or source_lost, session.target_closed or target_lost
+        if session.phase is SessionPhase.ABORTING and source_over:
             self._settle_source(store, session)
-        through = session.source_closed and (session.target_closed or session.phase is SessionPhase.DISCARDING)
-        if through and self._take(store, session, Event.CLOSED):
+        if through(session.phase, source_over, target_over) and self._take(store, session, Event.CLOSED):
             return
         if session.phase not in UNDECIDED and session.again_ns <= store.now_ns:
             self._order_phase(store, session)
@@ -253,7 +254,8 @@ class MigrationController:
         self._decision.couple.append((session.session, source.name, target.name))
         spec = realm_spec(store.cluster, realm.kind, realm.name, realm.incarnation)
         self._order(target.name, OpenImport(session.session, spec, source.name, source.rak))
-        opened = OpenExport(session.session, realm.name, realm.incarnation, target.name, target.rak)
+        agreed = terms(store.cluster)
+        opened = OpenExport(session.session, realm.name, realm.incarnation, target.name, target.rak, agreed)
         self._order(source.name, opened)
 
     def _order_phase(self, store: Store, session: SessionView) -> None:
@@ -261,20 +263,21 @@ class MigrationController:
         realm = store.realms[session.realm]
         session.attempts += 1
         session.again_ns = store.now_ns + store.cluster.control.order_timeout
-        match session.phase:
-            case SessionPhase.COMMITTED:
-                if store.machines[session.target].heard:
-                    self._order(session.target, CommitImport(session.session, leases.grant(store, realm)))
-            case SessionPhase.DISCARDING:
-                if not session.source_closed and store.machines[session.source].heard:
-                    self._order(session.source, DiscardExport(session.session))
-            case SessionPhase.ABORTING:
-                if not session.target_closed and store.machines[session.target].heard:
-                    self._order(session.target, AbortImport(session.session))
-                if not session.source_closed and store.machines[session.source].heard:
-                    self._order(session.source, ResumeExport(session.session, leases.grant(store, realm)))
-            case _:
-                pass
+        for order in ORDERS.get(session.phase, ()):
+            at_target = order in (PhaseOrder.COMMIT, PhaseOrder.ABORT)
+            machine = session.target if at_target else session.source
+            answered = session.target_closed if at_target else session.source_closed
+            if (answered and order is not PhaseOrder.COMMIT) or not store.machines[machine].heard:
+                continue
+            match order:
+                case PhaseOrder.COMMIT:
+                    self._order(machine, CommitImport(session.session, leases.grant(store, realm)))
+                case PhaseOrder.ABORT:
+                    self._order(machine, AbortImport(session.session))
+                case PhaseOrder.RESUME:
+                    self._order(machine, ResumeExport(session.session, leases.grant(store, realm)))
+                case PhaseOrder.DISCARD:
+                    self._order(machine, DiscardExport(session.session))
 
     def _order(self, machine: str, command: Command) -> None:
         self._decision.orders.append(Order(machine, command))

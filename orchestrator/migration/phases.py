@@ -75,6 +75,28 @@ UNDECIDED: frozenset[SessionPhase] = frozenset({P.OPEN, P.EXPORTED})
 """Phases before the one decision; only here the deadline counts."""
 
 
+class PhaseOrder(StrEnum):
+    """Orders that a phase repeats until their end has answered or is lost."""
+
+    COMMIT = "commit-import"
+    ABORT = "abort-import"
+    RESUME = "resume-export"
+    DISCARD = "discard-export"
+
+
+ORDERS: dict[SessionPhase, tuple[PhaseOrder, ...]] = {
+    P.COMMITTED: (PhaseOrder.COMMIT,),
+    P.DISCARDING: (PhaseOrder.DISCARD,),
+    P.ABORTING: (PhaseOrder.ABORT, PhaseOrder.RESUME),
+}
+"""What each phase repeats; the controller sends by it, and the explorer walks by it."""
+
+
+def through(phase: SessionPhase, source_over: bool, target_over: bool) -> bool:
+    """Whether nothing is left to order: each end that this phase orders has answered or is lost."""
+    return source_over and (target_over or phase is P.DISCARDING)
+
+
 def move(session: SessionView, event: Event) -> Effect | None:
     """Move the session along the table; None when the event means nothing in its phase."""
     entry = TABLE.get((session.phase, event))

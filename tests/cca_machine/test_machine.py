@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a secret for somebody else": (lambda kit: c.DeliverSecret("r", 1, b'{"protected":""}'), "secret-not-opened"),
     "an end for nobody": (lambda kit: c.Stop("x", 1), "unknown-realm"),
     "a commit of no session": (lambda kit: c.CommitImport("s", 999 * S), "unknown-session"),
-    "an abort of no session": (lambda kit: c.AbortImport("s"), "unknown-session"),
+    "a discard of no session": (lambda kit: c.DiscardExport("s"), "unknown-session"),
     "an activation of nothing": (lambda kit: c.Activate("RMM"), "LFA_ACTIVATE: INVALID_PARAMETERS"),
     "firmware that is noise": (lambda kit: c.Prime(b"noise"), "malformed-image"),
     "firmware changed after signing": (

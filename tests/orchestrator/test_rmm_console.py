@@ -157,8 +157,8 @@ def test_the_host_writes_and_reads_its_own_memory_only() -> None:
     "line",
     [
         "realm s2sz", "realm colour=3", "realm s2sz=300", "realm roots=99", "tables", "tables 0", "ram 0", "page",
-        "rec", "activate", "enter", "tree", "tree 0", "set rd", "set 1 2", "write 0x880000000 xyz", "write", "read 0 8192",
-        "enter rsi", "'", "help NOTHING",
+        "rec", "activate", "enter", "tree", "tree 0", "set rd", "set 1 2", "write 0x880000000 xyz", "write",
+        "read 0 8192", "enter rsi", "'", "help NOTHING",
     ],
 )  # fmt: skip
 def test_a_line_that_makes_no_sense_says_what_would(line: str) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
+
 import pytest
 from spec_door import Door
 from spec_rows import Command
 from test_conditions import PAIRS, SINGLE
 
 from cca_machine.abi.rmi import COMMANDS, Rmi
+from cca_machine.abi.smc import NOT_SUPPORTED
 from cca_machine.rmm.edition_1_0.conditions import TABLES
+from cca_machine.rmm.replay import TraceReplay
+from cca_machine.rmm.replay_ports import number
 from cca_machine.rmm.why import answer_text, why
 
 ALIASES = {"alias", "aux_alias", "aux_alias_rec"}
@@ -70,3 +77,22 @@ def test_later_conditions_that_hold_are_named_besides() -> None:
 
 def test_every_command_that_can_fail_has_a_table() -> None:
     assert set(TABLES) == set(Rmi) - {Rmi.VERSION, Rmi.FEATURES}
+
+
+def test_every_refusal_of_the_recorded_firmware_has_a_reason(vectors: Path) -> None:
+    """Whatever a quarter of illegal calls brings about, a condition of the call's own table explains it."""
+    found = 0
+    for path in sorted((vectors / "rmm" / "rmi-1.0").glob("*.jsonl.gz"))[::4]:
+        header, *records = (json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines())
+        turn = TraceReplay(header)
+        for record in records:
+            turn.feed(record)
+            x0 = number(record["x"][0]) if "fid" in record and "macro" not in record else 0
+            if not x0 or x0 == NOT_SUPPORTED or record["name"] not in Rmi.__members__:
+                continue
+            args = [number(value) for value in record["args"]]
+            reason = why(turn.rmm.core, number(record["fid"]), args, (x0,) + (0,) * 7)
+            assert reason is not None
+            assert reason.condition != "exit", (path.name, record["i"])
+            found += 1
+    assert found > 300

@@ -29,6 +29,7 @@ from cca_machine.hardware.gpt import Gpi, World
 from cca_machine.hardware.granule_map import OUTSIDE
 from cca_machine.rmm import psci, syndrome
 from cca_machine.rmm.core import Core
+from cca_machine.rmm.edition_1_0 import params
 from cca_machine.rmm.edition_1_0.enter import is_gic_state_valid
 from cca_machine.rmm.edition_1_0.realm import root_tables_needed
 from cca_machine.rmm.features import MIN_IPA_WIDTH
@@ -93,7 +94,8 @@ class Look:
     @property
     def realm_params(self) -> RealmParams:
         """Parameters of REALM_CREATE."""
-        return RealmParams.decode(self.page("params_ptr"))
+        page = self.page("params_ptr")
+        return params.realm_params(self.core, page) or RealmParams.decode(page)
 
     @property
     def rec_params(self) -> RecParams:
@@ -343,25 +345,25 @@ def _sve(look: Look) -> bool:
 
 def _geometry(look: Look) -> str:
     """rtt_start, rtt_num_level or nothing: what is wrong with starting level and number of root tables."""
-    params, features = look.realm_params, look.core.features
-    lpa2, start, width = bool(params.flags & RealmFlags.LPA2), params.rtt_level_start, params.s2sz
+    given, features = look.realm_params, look.core.features
+    lpa2, start, width = bool(given.flags & RealmFlags.LPA2), given.rtt_level_start, given.s2sz
     if not (-1 if lpa2 else 0) <= start <= PAGE_LEVEL:
         return "rtt_start_negative" if start < 0 else "rtt_start"
     smallest = 9 * (PAGE_LEVEL - start) + 13
     largest = smallest + (3 if start == -1 else 8) + (4 if start > 0 or (start == 0 and lpa2) else 0)
     if not smallest <= width <= largest or width > (52 if lpa2 else 48) or (start == 0 and features.pa_width < 44):
         return "rtt_start"
-    return "" if params.rtt_num_start == root_tables_needed(width, start) else "rtt_num_level"
+    return "" if given.rtt_num_start == root_tables_needed(width, start) else "rtt_num_level"
 
 
 def _roots(look: Look) -> range:
-    params = look.realm_params
-    return range(params.rtt_base, params.rtt_base + params.rtt_num_start * GRANULE_BYTES, GRANULE_BYTES)
+    given = look.realm_params
+    return range(given.rtt_base, given.rtt_base + given.rtt_num_start * GRANULE_BYTES, GRANULE_BYTES)
 
 
 def _aux(look: Look) -> tuple[int, ...]:
-    params = look.rec_params
-    return params.aux[: params.num_aux]
+    given = look.rec_params
+    return given.aux[: given.num_aux]
 
 
 def _wrong_status(look: Look) -> bool:
@@ -396,6 +398,11 @@ REALMS: dict[Rmi, tuple[Check, ...]] = {
         Check(
             "params_valid", "hash_algo names no algorithm",
             lambda c: c.realm_params.hash_algo not in HashAlgorithm.__members__.values(),
+        ),
+        Check(
+            "params_later",
+            "a parameter of RMI 1.1 is given (F4)",
+            lambda c: params.realm_params(c.core, c.page("params_ptr")) is None,
         ),
         _supp("lpa2", "LPA2 is not supported", lambda c: _flag(c, RealmFlags.LPA2) and not c.core.features.lpa2),
         _supp("sve", "SVE, or that vector length, is not supported", _sve),

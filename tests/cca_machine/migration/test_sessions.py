@@ -326,3 +326,16 @@ def test_answers_name_the_order_they_answer_and_nothing_else(pair: Any, kit: Any
     open_session(pair, kit)
     unasked = (c.ExportReady, c.ImportReady)
     assert [sent.answers for _, sent in pair.sent if isinstance(sent.body, unasked)] == [0, 0]
+
+
+def test_an_end_that_overtakes_its_opening_keeps_the_session_from_ever_being_opened(pair: Any, kit: Any) -> None:
+    pair.serve("a")
+    free = running(pair, "b").host.pool.free
+    assert pair.do("a", c.ResumeExport("s", pair.now_ns + 99 * S)) == c.SessionClosed("s", "resumed")
+    assert pair.do("b", c.AbortImport("s")) == c.SessionClosed("s", "aborted")
+    assert pair.do("a", c.OpenExport("s", "r", 1, "b", pair.rak("b"))).code == "session-known"
+    assert pair.do("b", c.OpenImport("s", kit.realm_spec(), "a", pair.rak("a"))).code == "session-known"
+    assert running(pair, "b").host.pool.free == free
+    assert pair.told(c.RealmStill, "a") == []
+    open_session(pair, kit, "later")
+    assert isinstance(pair.do("b", c.CommitImport("later", pair.now_ns + 99 * S)), c.Imported)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cca_machine.commands import CommitImport, DiscardExport, ResumeExport
+from orchestrator.engine.links import Drop, Rule
 from orchestrator.store import RealmState
 
 S = 1_000_000_000
@@ -127,6 +128,19 @@ def test_a_source_that_dies_before_it_sent_anything_loses_its_realm_to_a_restart
     judge(small)
     assert outcomes(small) == ["lost"]
     assert small.store.realms["web-001"].incarnation == 2
+
+
+def test_a_source_that_comes_back_in_time_runs_its_paused_realm_again(world: Any) -> None:
+    small = world(events=MOVE, control={"lease": "5s", "suspect_after": "3s", "heartbeat": "1s"})
+    source, target = "r1-std-01", "r2-std-02"
+    small.links.impose(Rule("sealed parcels lost", (source,), (target,), 0, 60 * S, Drop()), 0)
+    small.cut(source, 5.15, 18)
+    small.run(60)
+    judge(small)
+    assert [record.machine for _, record in small.records("machine.down")] == [source]
+    assert outcomes(small) == ["resumed"]
+    realm = small.store.realms["web-001"]
+    assert (realm.machine, realm.incarnation) == (source, 1)
 
 
 def test_a_commit_whose_answer_was_lost_is_believed_from_the_heartbeat(world: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import httpx
@@ -39,6 +40,7 @@ def test_the_whole_trace_can_be_read_in_order_with_its_places(up: Any) -> None:
 
 def test_a_reader_that_comes_back_goes_on_behind_its_last_line(up: Any) -> None:
     whole = past(up, after=-1)
+    assert len(whole) > 60
     headers = {"last-event-id": "40"}
     with up.client.stream("GET", "/api/v1/events", params={"follow": False}, headers=headers) as answer:
         rest = list(events(answer))
@@ -65,7 +67,7 @@ def test_the_picture_comes_whole_and_then_as_changes_that_add_up_to_the_lists(up
         assert event == "state"
         machines = {row["name"]: row for row in picture["machines"]}
         up.post("/machines/r2-std-01/cordon", why="drill")
-        for event, change in stream:
+        for event, change in islice(stream, 200):
             assert event == "change"
             assert change["number"] == picture["number"] + 1
             picture = change
