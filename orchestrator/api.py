@@ -22,7 +22,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +41,8 @@ from orchestrator.chaos.verdict import Outcome, Verdict, facts_of
 from orchestrator.cluster.load import Loaded, load_text
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
+from orchestrator.engine.errors import NondeterminismFound
+from orchestrator.engine.journal import ExternalInput
 from orchestrator.engine.loop import Engine
 from orchestrator.engine.run_store import RunStore, StoredToken
 from orchestrator.engine.trace import MemorySink, Trace
@@ -139,10 +141,20 @@ class Fleet(Protocol):
 class Run:
     """One run in progress: a context manager that always leaves a readable run directory and no process behind."""
 
-    def __init__(self, cluster: Cluster, text: str, options: RunOptions, *, repeat: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        text: str,
+        options: RunOptions,
+        *,
+        repeat: str = "",
+        resumed: Sequence[ExternalInput] | None = None,
+    ) -> None:
+        """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, which this one carries on."""
         self.cluster = cluster
         self.options = options
         self._repeat = repeat
+        self._resumed = resumed
         self.seed = self.cluster.seed if options.seed is None else options.seed
         self.until_ns = self.cluster.duration if options.until_ns is None else options.until_ns
         self.plan = plan(self.cluster, self.seed)
@@ -150,11 +162,15 @@ class Run:
             self._check_door(options.record_door[0])
         self.path = options.out or rundir.choose(RUNS, f"{self.cluster.name}-{self.seed}")
         self._began = time.monotonic()
-        rundir.create(self.path, text, replace=options.replace)
+        if resumed is None:
+            rundir.create(self.path, text, replace=options.replace)
+        self._hold = rundir.hold(self.path)
         try:
             self._open()
         except BaseException:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._hold.close()
+            if resumed is None:
+                shutil.rmtree(self.path, ignore_errors=True)
             raise
         self._write_manifest("running")
 
@@ -170,7 +186,8 @@ class Run:
         specs = list(self.plan.machines.values())
         self.fleet: LocalFleet | Any = LocalFleet(specs) if self.options.fleet == "local" else self._ray_fleet(specs)
         try:
-            self.store = RunStore.create(self.path / rundir.DATABASE)
+            file = self.path / rundir.DATABASE
+            self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
             self.lines = MemorySink()
             self.trace = Trace(self.store, self.lines)
             self.assembly: Assembly = assemble(self.plan, self._keep_token)
@@ -182,6 +199,7 @@ class Run:
                 self.trace,
                 self.store,
                 skip=self.options.skip,
+                recorded=self._resumed or (),
             )
             self._door = self._listen_at_the_door()
         except BaseException:
@@ -250,6 +268,10 @@ class Run:
         """Settle the trace, judge it, write the manifest, and end what was started."""
         digest = self.engine.finish()
         end_ns = self.engine.now_ns
+        if self.store.missing:
+            raise NondeterminismFound(
+                "run", f"{self.store.missing} records of the killed run were not made again", end_ns
+            )
         lines = [line.entry for line in self.lines.lines]
         facts = facts_of(self.cluster, end_ns, self.plan.firmware.anchors)
         result = RunResult(
@@ -301,6 +323,7 @@ class Run:
         if not self.store_closed:
             self.store_closed = True
             self.store.close()
+            self._hold.close()
 
     store_closed = False
 
@@ -319,6 +342,9 @@ class Run:
             "name": self.cluster.name,
             "seed": self.seed,
             "repeat": self.repeat,
+            "file": self.options.file,
+            "until_ns": self.until_ns,
+            "staged": bool(self._repeat),
             "fleet": self.options.fleet,
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
@@ -340,13 +366,18 @@ class Run:
 
 def open_cluster(file: str | Path, *, seed: int | None = None, fleet: str = "local", out: Path | None = None) -> Run:
     """Open a run of a cluster file; raises `UserMistake` with every problem of the file."""
-    path = Path(file)
+    cluster, text = open_file(Path(file))
+    return Run(cluster, text, RunOptions(seed=seed, fleet=fleet, out=out, file=str(file)))
+
+
+def open_file(path: Path) -> tuple[Cluster, str]:
+    """The cluster of a file and its text; raises `UserMistake` with every problem of the file."""
     try:
         text = path.read_bytes()
     except OSError as error:
         raise UserMistake(f"cannot read {path}: {error.strerror}", "check the path") from error
     loaded = load_text(text, str(path))
-    return Run(_good(loaded), loaded.source.text, RunOptions(seed=seed, fleet=fleet, out=out, file=str(path)))
+    return _good(loaded), loaded.source.text
 
 
 Watching = Callable[..., AbstractContextManager[Watch]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from orchestrator import attest_cli
+from orchestrator import attest_cli, runs_cli
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.rmm_cli import rmm
 
@@ -39,6 +39,7 @@ app.add_typer(attest_cli.corim, name="corim")
 app.add_typer(attest_cli.ear, name="ear")
 app.add_typer(attest_cli.kbs, name="kbs")
 app.add_typer(rmm, name="rmm")
+runs_cli.register(app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]
