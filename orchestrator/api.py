@@ -37,6 +37,7 @@ from node.errors import RayUnavailable
 from orchestrator import rundir
 from orchestrator.assembly import Assembly, assemble
 from orchestrator.chaos.checkers import judge
+from orchestrator.chaos.history import Line, read
 from orchestrator.chaos.verdict import Outcome, Verdict, facts_of
 from orchestrator.cluster.load import Loaded, load_text
 from orchestrator.cluster.quantities import parse_duration
@@ -44,8 +45,8 @@ from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.errors import NondeterminismFound
 from orchestrator.engine.journal import ExternalInput
 from orchestrator.engine.loop import Engine
-from orchestrator.engine.run_store import RunStore, StoredToken
-from orchestrator.engine.trace import MemorySink, Trace
+from orchestrator.engine.run_store import RunReader, RunStore, StoredToken
+from orchestrator.engine.trace import Trace
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.fleet.local import LocalFleet
 from orchestrator.plan import plan, trust_anchors
@@ -188,8 +189,7 @@ class Run:
         try:
             file = self.path / rundir.DATABASE
             self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
-            self.lines = MemorySink()
-            self.trace = Trace(self.store, self.lines)
+            self.trace = Trace(self.store)
             self.assembly: Assembly = assemble(self.plan, self._keep_token)
             self.engine = Engine(
                 self.cluster.control.beat,
@@ -272,7 +272,7 @@ class Run:
             raise NondeterminismFound(
                 "run", f"{self.store.missing} records of the killed run were not made again", end_ns
             )
-        lines = [line.entry for line in self.lines.lines]
+        lines = self._stored_lines()
         facts = facts_of(self.cluster, end_ns, self.plan.firmware.anchors)
         result = RunResult(
             name=self.cluster.name,
@@ -301,6 +301,12 @@ class Run:
         self._write_manifest("interrupted" if interrupted else "finished", result)
         self.close()
         return result
+
+    def _stored_lines(self) -> list[Line]:
+        """The whole trace out of the run's file, read once; while it ran, the head kept none of it."""
+        self.store.commit()
+        with RunReader(self.path / rundir.DATABASE) as reader:
+            return read(reader.trace())
 
     @property
     def headline(self) -> str:
