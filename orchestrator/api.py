@@ -151,7 +151,7 @@ class Run:
         repeat: str = "",
         resumed: Sequence[ExternalInput] | None = None,
     ) -> None:
-        """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, which this one carries on."""
+        """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, now carried on."""
         self.cluster = cluster
         self.options = options
         self._repeat = repeat

@@ -60,4 +60,3 @@ def wrong_rollout(store: Store, event: RolloutEvent) -> Iterator[Finding]:
     facts = gather(store.cluster.model_copy(update={"events": [event]}))
     yield from releases.rollouts(facts)
     yield from releases.waves(facts)
-

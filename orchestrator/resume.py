@@ -39,7 +39,7 @@ class Left(Struct, frozen=True):
 
 
 def read_left(run_dir: Path) -> Left:
-    """Read and check a killed run; whatever stands against its continuation is the user's mistake, said in a sentence."""
+    """Read and check a killed run; what stands against going on is told as the user's mistake."""
     manifest = rundir.read_manifest(run_dir)
     _refuse(run_dir, manifest)
     text = _text(run_dir, manifest)

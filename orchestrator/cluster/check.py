@@ -103,6 +103,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.firmware_floor,
     deeds.events,
     deeds.starts,
+    deeds.arrivals,
     deeds.faults,
 )
 

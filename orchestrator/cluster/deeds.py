@@ -38,6 +38,24 @@ def starts(facts: Facts) -> Iterator[Finding]:
         yield from _before_the_end(facts, ("realms", name, "start_at"), kind.start_at)
 
 
+def arrivals(facts: Facts) -> Iterator[Finding]:
+    """Arrival processes name kinds, begin before the run ends, and take no kind's name."""
+    cluster = facts.cluster
+    for name, process in cluster.arrivals.items():
+        path: Path = ("arrivals", name)
+        for kind in process.kinds:
+            if kind not in cluster.realms:
+                yield unknown_name((*path, "kinds", kind), "kind", kind, list(cluster.realms), at_key=True)
+        if name in cluster.realms:
+            message = f"a kind is called '{name}' already, so two Realms could have one name"
+            yield Finding(path, message, "rename the process", at="key")
+        if process.lifetimes and not any(part.share for part in process.lifetimes):
+            yield Finding((*path, "lifetimes"), "no part has a share", "give at least one a share above 0%")
+        yield from _before_the_end(facts, (*path, "start_at"), process.start_at)
+        if process.until is not None and process.until <= process.start_at:
+            yield Finding((*path, "until"), "ends before it begins", "write a later instant")
+
+
 def _before_the_end(facts: Facts, path: Path, at_ns: int) -> Iterator[Finding]:
     if at_ns >= facts.end_ns:
         end = format_duration(facts.end_ns)
