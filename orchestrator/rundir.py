@@ -45,6 +45,7 @@ def create(path: Path, cluster_text: str, *, replace: bool) -> None:
             raise UserMistake(
                 f"{path} is not a run directory, so it is not replaced", "name another directory with --out"
             )
+        hold(path).close()  # a run that lives is not replaced under its feet
         shutil.rmtree(path)
     try:
         path.mkdir(parents=True)

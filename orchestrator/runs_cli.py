@@ -1,4 +1,4 @@
-"""The commands that are about runs as such: `resume` a killed one, `verify-determinism` of a file.
+"""The commands that are about runs as such: `resume` a killed one, `verify-determinism` of a file, `sweep` many.
 
 `register` adds them to the command line. What a command needs is imported when it runs.
 """
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(resume)
     app.command("verify-determinism")(verify_determinism)
+    app.command()(sweep)
 
 
 def resume(
@@ -84,6 +85,53 @@ def verify_determinism(
                 typer.echo(f"  parts from the first twin: {twin.difference}")
         typer.echo("all the same" if twins.same else "NOT the same")
     raise typer.Exit(ExitCode.GOOD if twins.same else ExitCode.NO)
+
+
+def sweep(
+    file: ClusterFile,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Values of one key, like control.lease=10s,30s; may be repeated.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="One seed, or a range like 1..20.")] = "1..5",
+    jobs: Annotated[int | None, typer.Option(help="Runs side by side; default: one per core.", min=1, max=1024)] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the sweep (default: runs/NAME-sweep).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a file over many values and seeds: one table, means with intervals, and variants compared seed by seed."""
+    import msgspec
+
+    from orchestrator import sweep as sweeping
+    from orchestrator.api import RUNS, open_file
+
+    cluster, text = open_file(file)
+    chosen = sweeping.variants(text, str(file), settings or [])
+    folder = out or RUNS / f"{cluster.name}-sweep"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = sweeping.sweep(
+        cluster.name,
+        chosen,
+        _seeds(seeds),
+        folder,
+        jobs or sweeping.cores(),
+        lambda line: typer.echo(line, err=True),
+    )
+    if as_json:
+        _print_json({"kind": "sweep", "schema_version": 1, **msgspec.to_builtins(done)})
+    else:
+        from orchestrator.report.sweep_table import show_sweep
+
+        show_sweep(done)
+    raise typer.Exit(done.exit_code)
+
+
+def _seeds(text: str) -> list[int]:
+    first, dots, last = text.partition("..")
+    if not first.isdecimal() or (dots and not last.isdecimal()):
+        raise UserMistake(f"--seeds {text} is neither a seed nor a range", "write 7, or 1..20")
+    count = int(last or first) - int(first) + 1
+    if not 1 <= count <= 10_000:
+        raise UserMistake(f"--seeds {text} names no seed, or more than 10000", "write 7, or 1..20")
+    return list(range(int(first), int(first) + count))
 
 
 def _print_json(value: Any) -> None:
