@@ -22,7 +22,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
@@ -37,13 +37,16 @@ from node.errors import RayUnavailable
 from orchestrator import rundir
 from orchestrator.assembly import Assembly, assemble
 from orchestrator.chaos.checkers import judge
+from orchestrator.chaos.history import Line, read
 from orchestrator.chaos.verdict import Outcome, Verdict, facts_of
 from orchestrator.cluster.load import Loaded, load_text
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
+from orchestrator.engine.errors import NondeterminismFound
+from orchestrator.engine.journal import ExternalInput
 from orchestrator.engine.loop import Engine
-from orchestrator.engine.run_store import RunStore, StoredToken
-from orchestrator.engine.trace import MemorySink, Trace
+from orchestrator.engine.run_store import RunReader, RunStore, StoredToken
+from orchestrator.engine.trace import Trace
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.fleet.local import LocalFleet
 from orchestrator.metrics.collect import Carried, collect
@@ -142,10 +145,20 @@ class Fleet(Protocol):
 class Run:
     """One run in progress: a context manager that always leaves a readable run directory and no process behind."""
 
-    def __init__(self, cluster: Cluster, text: str, options: RunOptions, *, repeat: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        text: str,
+        options: RunOptions,
+        *,
+        repeat: str = "",
+        resumed: Sequence[ExternalInput] | None = None,
+    ) -> None:
+        """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, now carried on."""
         self.cluster = cluster
         self.options = options
         self._repeat = repeat
+        self._resumed = resumed
         self.seed = self.cluster.seed if options.seed is None else options.seed
         self.until_ns = self.cluster.duration if options.until_ns is None else options.until_ns
         self.plan = plan(self.cluster, self.seed)
@@ -153,11 +166,15 @@ class Run:
             self._check_door(options.record_door[0])
         self.path = options.out or rundir.choose(RUNS, f"{self.cluster.name}-{self.seed}")
         self._began = time.monotonic()
-        rundir.create(self.path, text, replace=options.replace)
+        if resumed is None:
+            rundir.create(self.path, text, replace=options.replace)
+        self._hold = rundir.hold(self.path)
         try:
             self._open()
         except BaseException:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._hold.close()
+            if resumed is None:
+                shutil.rmtree(self.path, ignore_errors=True)
             raise
         self._write_manifest("running")
 
@@ -173,10 +190,10 @@ class Run:
         specs = list(self.plan.machines.values())
         self.fleet: LocalFleet | Any = LocalFleet(specs) if self.options.fleet == "local" else self._ray_fleet(specs)
         try:
-            self.store = RunStore.create(self.path / rundir.DATABASE)
-            self.lines = MemorySink()
+            file = self.path / rundir.DATABASE
+            self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
+            self.trace = Trace(self.store)
             self.carried = Carried()
-            self.trace = Trace(self.store, self.lines)
             self.assembly: Assembly = assemble(self.plan, self._keep_token)
             self.engine = Engine(
                 self.cluster.control.beat,
@@ -186,6 +203,7 @@ class Run:
                 self.trace,
                 self.store,
                 skip=self.options.skip,
+                recorded=self._resumed or (),
             )
             self._door = self._listen_at_the_door()
         except BaseException:
@@ -257,7 +275,11 @@ class Run:
         digest = self.engine.finish()
         end_ns = self.engine.now_ns
         self.carried.note(end_ns, self.engine.delivered)
-        lines = [line.entry for line in self.lines.lines]
+        if self.store.missing:
+            raise NondeterminismFound(
+                "run", f"{self.store.missing} records of the killed run were not made again", end_ns
+            )
+        lines = self._stored_lines()
         facts = facts_of(self.cluster, end_ns, self.plan.firmware.anchors)
         result = RunResult(
             name=self.cluster.name,
@@ -290,6 +312,12 @@ class Run:
         self.close()
         return result
 
+    def _stored_lines(self) -> list[Line]:
+        """The whole trace out of the run's file, read once; while it ran, the head kept none of it."""
+        self.store.commit()
+        with RunReader(self.path / rundir.DATABASE) as reader:
+            return read(reader.trace())
+
     @property
     def headline(self) -> str:
         """What a run says first and last: its seed, and the command that repeats it."""
@@ -311,6 +339,7 @@ class Run:
         if not self.store_closed:
             self.store_closed = True
             self.store.close()
+            self._hold.close()
 
     store_closed = False
 
@@ -329,6 +358,9 @@ class Run:
             "name": self.cluster.name,
             "seed": self.seed,
             "repeat": self.repeat,
+            "file": self.options.file,
+            "until_ns": self.until_ns,
+            "staged": bool(self._repeat),
             "fleet": self.options.fleet,
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
@@ -350,13 +382,18 @@ class Run:
 
 def open_cluster(file: str | Path, *, seed: int | None = None, fleet: str = "local", out: Path | None = None) -> Run:
     """Open a run of a cluster file; raises `UserMistake` with every problem of the file."""
-    path = Path(file)
+    cluster, text = open_file(Path(file))
+    return Run(cluster, text, RunOptions(seed=seed, fleet=fleet, out=out, file=str(file)))
+
+
+def open_file(path: Path) -> tuple[Cluster, str]:
+    """The cluster of a file and its text; raises `UserMistake` with every problem of the file."""
     try:
         text = path.read_bytes()
     except OSError as error:
         raise UserMistake(f"cannot read {path}: {error.strerror}", "check the path") from error
     loaded = load_text(text, str(path))
-    return Run(_good(loaded), loaded.source.text, RunOptions(seed=seed, fleet=fleet, out=out, file=str(path)))
+    return _good(loaded), loaded.source.text
 
 
 Watching = Callable[..., AbstractContextManager[Watch]]

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from orchestrator.api import Run, RunResult
-from orchestrator.engine.trace import TraceLine
+from orchestrator.engine.trace import MemorySink, TraceLine
 from orchestrator.inputs import Input
 from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.metrics.live import LiveMetrics
@@ -44,6 +44,8 @@ class LiveSession:
 
     def __init__(self, run: Run, speed: float = 1.0) -> None:
         self._run = run
+        self._sink = MemorySink()
+        run.trace.attach(self._sink)
         self._desk = run.assembly.desk
         self._beat_ns = run.cluster.control.beat
         self._asks: queue.SimpleQueue[Ask] = queue.SimpleQueue()
@@ -69,7 +71,7 @@ class LiveSession:
     @property
     def lines(self) -> Sequence[TraceLine]:
         """The settled trace: only ever grows, so any thread may read what is there."""
-        return self._run.lines.lines
+        return self._sink.lines
 
     @property
     def stopping(self) -> bool:

@@ -25,7 +25,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 class _Shell(Record):
     """Holds a fault of either sort; its kind tells which."""
 
-    fault: Annotated[Fault, Field(discriminator="fault")]
+    fault: Annotated[Fault, Field(discriminator="fault", description="The fault, without its instant.")]
 
 
 def read_fault(deed: dict[str, Any], at: str) -> Fault | list[Finding]:

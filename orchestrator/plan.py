@@ -13,9 +13,10 @@ from attestation.stores import ReferenceValues, TrustAnchor, TrustAnchors
 from cca_machine.commands import MachineSpec
 from cca_machine.costs import reference_timing
 from cca_machine.monitor.platform_token import CONFIG, platform_identity
+from orchestrator.cluster.arrivals import Arrival, draw_arrivals
 from orchestrator.cluster.names import MachinePlace, machine_names, realm_names
 from orchestrator.cluster.schema import Cluster
-from orchestrator.engine.streams import derive, run_seed
+from orchestrator.engine.streams import Stream, derive, run_seed
 from orchestrator.firmware.image import FirmwareSet, build_images
 from orchestrator.realms.reference import realm_references
 from orchestrator.store import MachineView, RealmView, Store
@@ -32,6 +33,8 @@ class Plan(NamedTuple):
     machines: Mapping[str, MachineSpec]
     realms: tuple[tuple[str, str], ...]
     """(name, kind) of every wanted Realm, in the order of the file."""
+    arrivals: tuple[Arrival, ...]
+    """Realms that come and go, in the order of the processes and of their arrival."""
     firmware: FirmwareSet
     references: ReferenceValues
 
@@ -48,6 +51,11 @@ def plan(cluster: Cluster, seed: int) -> Plan:
         secret=secret,
         machines={place.name: _machine(cluster, place, secret, firmware, timing) for place in places},
         realms=tuple(realm_names(cluster)),
+        arrivals=tuple(
+            arrival
+            for name, process in cluster.arrivals.items()
+            for arrival in draw_arrivals(name, process, cluster.duration, Stream.named(secret, "arrivals", name))
+        ),
         firmware=firmware,
         references=ReferenceValues(
             [firmware.reference_values(implementation_id(profile), CONFIG) for profile in cluster.profiles],
@@ -102,4 +110,6 @@ def opening_store(made: Plan) -> Store:
         )
     for name, kind in made.realms:
         store.realms[name] = RealmView(name, kind, start_at_ns=made.cluster.realms[kind].start_at)
+    for name, kind, start_ns, stop_ns in made.arrivals:
+        store.realms[name] = RealmView(name, kind, start_at_ns=start_ns, stop_at_ns=stop_ns)
     return store

@@ -48,7 +48,7 @@ class Replayed(Struct, frozen=True):
 def replay_run(run_dir: Path) -> Replayed:
     """Run it again in this process and compare; a directory that holds no run is the user's mistake."""
     manifest = rundir.read_manifest(run_dir)
-    cluster, seed = _cluster(run_dir), int(manifest["seed"])
+    cluster, seed = cluster_of(run_dir), int(manifest["seed"])
     with open_run(run_dir) as reader:
         entries = reader.inputs(inputs.decode)
         end_ns = _end_ns(reader, cluster, entries)
@@ -83,7 +83,8 @@ def _again(cluster: Cluster, seed: int, entries: list[ExternalInput], end_ns: in
     return [line.line for line in sink.lines], digest
 
 
-def _cluster(run_dir: Path) -> Cluster:
+def cluster_of(run_dir: Path) -> Cluster:
+    """The cluster that a run directory holds; a damaged one is the user's mistake."""
     path = run_dir / rundir.CLUSTER
     try:
         loaded = load_text(path.read_bytes(), str(path))

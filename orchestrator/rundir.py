@@ -13,6 +13,7 @@ so a killed run leaves a readable directory whose status says "running".
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -46,12 +47,40 @@ def create(path: Path, cluster_text: str, *, replace: bool) -> None:
             raise UserMistake(
                 f"{path} is not a run directory, so it is not replaced", "name another directory with --out"
             )
+        hold(path).close()  # a run that lives is not replaced under its feet
         shutil.rmtree(path)
     try:
         path.mkdir(parents=True)
         (path / CLUSTER).write_text(cluster_text, encoding="utf-8")
     except OSError as error:
         raise UserMistake(f"cannot write {path}: {error.strerror}", "name a writable directory with --out") from error
+
+
+class Hold:
+    """The exclusive use of a run directory by one head; the kernel takes it back when the head dies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def close(self) -> None:
+        """Give the directory free; may be called twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def hold(path: Path) -> Hold:
+    """Take a run directory for this process; one that another living head writes is refused."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UserMistake(f"cannot open {path}: {error.strerror}", "give a run directory") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise UserMistake(f"{path} is being written by a run that lives", "wait for it, or end it first") from None
+    return Hold(descriptor)
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:

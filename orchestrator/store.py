@@ -180,6 +180,8 @@ class RealmView(Struct):
     """Instant of the last verdict that passed (virtual ns)."""
     attestations: int = 0
     stop_wanted: str = ""
+    stop_at_ns: int = 0
+    """When the cluster file lets it go for good (virtual ns); 0: never."""
     deleted: bool = False
     """An operator deleted it: it is stopped, counts nowhere, and its name is not used again."""
     session: str = ""

@@ -105,6 +105,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.firmware_floor,
     deeds.events,
     deeds.starts,
+    deeds.arrivals,
     deeds.faults,
 )
 

@@ -10,7 +10,16 @@ from collections.abc import Iterator, Sequence
 from orchestrator.cluster.diagnostics import Finding, Path, Severity, path_text
 from orchestrator.cluster.facts import Facts, unknown_name
 from orchestrator.cluster.quantities import format_duration
-from orchestrator.cluster.schema import Fault, LinkFault, MachineFault, MigrateEvent, RolloutEvent, Selector, Side
+from orchestrator.cluster.schema import (
+    DrainEvent,
+    Fault,
+    LinkFault,
+    MachineFault,
+    MigrateEvent,
+    RolloutEvent,
+    Selector,
+    Side,
+)
 
 PlacedFault = tuple[Path, Fault]
 """A fault and where it stands in its file."""
@@ -21,7 +30,7 @@ def events(facts: Facts) -> Iterator[Finding]:
     for index, event in enumerate(facts.cluster.events):
         path: Path = ("events", index)
         yield from _before_the_end(facts, (*path, "at"), event.at)
-        if isinstance(event, RolloutEvent):
+        if isinstance(event, RolloutEvent | DrainEvent):
             continue
         yield from _realm_exists(facts, (*path, "realm"), event.realm)
         if isinstance(event, MigrateEvent) and event.to is not None and event.to not in facts.machines:
@@ -36,6 +45,24 @@ def starts(facts: Facts) -> Iterator[Finding]:
     """Every kind is wanted at some time of the run."""
     for name, kind in facts.cluster.realms.items():
         yield from _before_the_end(facts, ("realms", name, "start_at"), kind.start_at)
+
+
+def arrivals(facts: Facts) -> Iterator[Finding]:
+    """Arrival processes name kinds, begin before the run ends, and take no kind's name."""
+    cluster = facts.cluster
+    for name, process in cluster.arrivals.items():
+        path: Path = ("arrivals", name)
+        for kind in process.kinds:
+            if kind not in cluster.realms:
+                yield unknown_name((*path, "kinds", kind), "kind", kind, list(cluster.realms), at_key=True)
+        if name in cluster.realms:
+            message = f"a kind is called '{name}' already, so two Realms could have one name"
+            yield Finding(path, message, "rename the process", at="key")
+        if process.lifetimes and not any(part.share for part in process.lifetimes):
+            yield Finding((*path, "lifetimes"), "no part has a share", "give at least one a share above 0%")
+        yield from _before_the_end(facts, (*path, "start_at"), process.start_at)
+        if process.until is not None and process.until <= process.start_at:
+            yield Finding((*path, "until"), "ends before it begins", "write a later instant")
 
 
 def _before_the_end(facts: Facts, path: Path, at_ns: int) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from orchestrator.cluster.arrivals import expected_count
 from orchestrator.cluster.diagnostics import Finding, Path, suggestion
 from orchestrator.cluster.names import MachinePlace, machine_names, realm_names
 from orchestrator.cluster.schema import Cluster, Profile
@@ -47,7 +48,7 @@ def too_large(cluster: Cluster) -> Iterator[Finding]:
         yield Finding(
             ("racks",), f"{machines} machines are more than {MOST_MACHINES}", "make the fleet smaller", at="key"
         )
-    realms = sum(kind.count for kind in cluster.realms.values())
+    realms = sum(kind.count for kind in cluster.realms.values()) + expected_count(cluster)
     if realms > MOST_REALMS:
         yield Finding(("realms",), f"{realms} Realms are more than {MOST_REALMS}", "lower the counts", at="key")
 

@@ -220,6 +220,31 @@ class RealmKind(Record):
     start_at: Duration = default("0s", "When the kind is first wanted.")
 
 
+class Lifetime(Record):
+    """One part of a mixture of lifetimes, exponential with its own mean."""
+
+    share: Share = Field(description="Share of the Realms that live by it; the parts are weighed against each other.")
+    mean: Duration = Field(gt=0, description="Mean lifetime.")
+
+
+class Arrivals(Record):
+    """Realms that come and go on their own; they are named `<process>-<nnnnnn>` from 000001."""
+
+    kinds: dict[Name, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
+        min_length=1, description="Kinds of the Realms, each with its weight."
+    )
+    per_hour: int = Field(ge=1, le=1_000_000, description="Realms that arrive in an hour, averaged over a weekday.")
+    daily: Share = default("30%", "Swing of the rate over a day, as a sine that is zero at midnight.")
+    weekend: Share = default("80%", "Rate on days 6 and 7 of the run, as a share of the rate on weekdays.")
+    batches: bool = Field(False, description="Arrive in deployments of 1 to 50, sized as in Azure 2019.")
+    lifetimes: list[Lifetime] = Field(
+        default_factory=list, max_length=16, description="Mixture of lifetimes; empty: 68% 18min, 22% 8h, 10% 2000h."
+    )
+    shortest: Duration = default("30s", "No Realm is stopped sooner than this after it was wanted.")
+    start_at: Duration = default("0s", "When the process begins.")
+    until: Duration | None = Field(None, description="When it ends; absent: with the run.")
+
+
 class Wave(Record):
     """Part of a rollout: a share or a number of the machines not yet done; exactly one of the two."""
 
@@ -388,6 +413,9 @@ class Cluster(Record):
     firmware: Firmware = Field(description="Signers and releases.")
     images: dict[Name, Image] = Field(min_length=1, description="Realm images by name.")
     realms: dict[Name, RealmKind] = Field(default_factory=dict, description="Kinds of Realms by name.")
+    arrivals: dict[Name, Arrivals] = Field(
+        default_factory=dict, description="Realms that come and go, by the name of their arrival process."
+    )
     events: list[Event] = Field(default_factory=list, description="What operators do.")
     faults: list[Annotated[Fault, Field(discriminator="fault")]] = Field(
         default_factory=list, description="What goes wrong; controllers are never told."

@@ -92,9 +92,18 @@ class RunStore:
 
     @classmethod
     def resume(cls, path: Path) -> RunStore:
-        """The file of an interrupted run, written again from the start: old lines are checked, new ones added."""
-        RunReader(path).close()
+        """The file of an interrupted run, written again from the start: old lines are checked, new ones added.
+
+        Raises `StoreUnreadable` for a file that is damaged or of another format.
+        """
+        with RunReader(path) as reader:
+            reader.check()
         return cls(_connect(path, _JOURNAL_MODE), path)
+
+    @property
+    def missing(self) -> int:
+        """Lines that an interrupted run left in the file and that this one has not written again, so far."""
+        return max(self._stored_lines - self._lines, 0)
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep a fact about the run, such as its seed or its versions; durable at once."""
@@ -169,7 +178,7 @@ class RunStore:
         stored = self._connection.execute(
             "SELECT line FROM trace WHERE line_number >= ? ORDER BY line_number LIMIT ?", (self._lines, len(lines))
         )
-        for (before,), now in zip(stored, lines, strict=True):
+        for (before,), now in zip(stored.fetchall(), lines, strict=True):
             if before != now.line.decode():
                 what = f"the interrupted run has {before[:200]}, this one {now.line.decode()[:200]}"
                 raise NondeterminismFound(now.entry.source, what, now.entry.at_ns)
@@ -194,6 +203,18 @@ class RunReader:
             raise StoreUnreadable(str(path), f"not a run of this program ({error})") from error
         if found != FORMAT:
             raise StoreUnreadable(str(path), f"format {found}, this version reads {FORMAT}")
+
+    def check(self) -> None:
+        """Read the whole file once; raises `StoreUnreadable` if a page is damaged or trace lines are missing."""
+        try:
+            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            rows = self._connection.execute("SELECT count(*), max(line_number) FROM trace").fetchone()
+        except sqlite3.Error as error:
+            raise StoreUnreadable(str(self._path), f"damaged ({error})") from error
+        if found != "ok":
+            raise StoreUnreadable(str(self._path), f"damaged ({found})")
+        if rows[0] != (rows[1] + 1 if rows[1] is not None else 0):
+            raise StoreUnreadable(str(self._path), f"of {rows[1] + 1} trace lines {rows[0]} are there")
 
     def meta(self) -> dict[str, str]:
         """Facts kept about the run."""

@@ -87,6 +87,10 @@ class Trace:
         self.count = 0
         """Lines settled so far."""
 
+    def attach(self, sink: TraceSink) -> None:
+        """Give all further lines to `sink` too; for whoever watches a run that has not begun yet."""
+        self._sinks = (*self._sinks, sink)
+
     @property
     def digest(self) -> str:
         """SHA-256 over the lines settled so far, in hexadecimal."""

@@ -32,6 +32,7 @@ class RealmController:
         self._starts = [(realm.start_at_ns, realm.name) for realm in store.realms.values()]
         heapq.heapify(self._starts)
         self._stops = [(event.at, event.realm) for event in store.cluster.events if isinstance(event, StopEvent)]
+        self._stops += [(realm.stop_at_ns, realm.name) for realm in store.realms.values() if realm.stop_at_ns]
         heapq.heapify(self._stops)
 
     # -- learning ------------------------------------------------------------------------------------------------------

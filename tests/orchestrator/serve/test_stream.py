@@ -44,6 +44,7 @@ def test_a_reader_that_comes_back_goes_on_behind_its_last_line(up: Any) -> None:
     headers = {"last-event-id": "40"}
     with up.client.stream("GET", "/api/v1/events", params={"follow": False}, headers=headers) as answer:
         rest = list(events(answer))
+    assert rest[0][1] == "41"
     assert rest[: len(whole) - 41] == whole[41:]
 
 
