@@ -20,6 +20,10 @@ from orchestrator.cluster.reference import cluster_page, experiment_page
 from orchestrator.metrics.reference import markdown as metrics_page
 from orchestrator.tables import LIFE_CYCLES, LifeCycle
 
+# the pages about the RMM's conditions come from the rows of the tests themselves
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "spec"))
+from spec_pages import PAGES as SPEC_PAGES  # noqa: E402 - the path above comes first
+
 REFERENCE = Path(__file__).parent / "reference"
 
 
@@ -109,6 +113,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "life-cycles.md": life_cycle_page,
     "checkers.md": checker_page,
     "metrics.md": metrics_page,
+    **SPEC_PAGES,
 }
 
 

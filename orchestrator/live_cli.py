@@ -37,11 +37,15 @@ fault = typer.Typer(help="Faults in a live fleet.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of the live mode to the command line."""
+    """Add the commands of the live mode to the command line; a group that is there already takes them in."""
     for command in (up, status, scale, apply, clock, top, replay):
         app.command()(command)
     for group, name in ((realm, "realm"), (machine, "machine"), (rollout, "rollout"), (fault, "fault")):
-        app.add_typer(group, name=name)
+        there = next((found.typer_instance for found in app.registered_groups if found.name == name), None)
+        if there is None:
+            app.add_typer(group, name=name)
+        else:
+            there.registered_commands += group.registered_commands
 
 
 # -- serving ----------------------------------------------------------------------------------------------------------
@@ -253,15 +257,18 @@ def rollout_start(
     wave: Annotated[
         list[str] | None, typer.Option(help="A number or a share of machines; repeat it.", metavar="N|P%")
     ] = None,
+    strategy: Annotated[str, typer.Option(help="live (activation under running Realms), drain or reboot.")] = "live",
     bake: Annotated[str, typer.Option(help="Wait after each wave.")] = "10s",
     max_failures: Annotated[int, typer.Option(help="Machines that may fail before it holds.", min=0)] = 0,
+    rollback: Annotated[bool, typer.Option("--rollback", help="When it holds, bring back what is done.")] = False,
     address: Address = HERE,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Roll a release out by live activation; the default waves are 1, 30% and 100%."""
+    """Roll a release out wave by wave; the default waves are 1, 30% and 100%."""
     waves = [_wave(text) for text in wave or ("1", "30%", "100%")]
-    body = {"release": release, "waves": waves, "bake": bake, "max_failures": max_failures}
+    body = {"release": release, "strategy": strategy, "waves": waves, "bake": bake, "rollback": rollback}
+    body["max_failures"] = max_failures
     _act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", body=body))
 
 

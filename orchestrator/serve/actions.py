@@ -72,6 +72,9 @@ class Rollout(Body):
         max_length=64,
         json_schema_extra={"items": Wave.model_json_schema()},
     )
+    strategy: Literal["live", "drain", "reboot"] = "live"
+    max_unavailable: int | None = Field(None, ge=1, le=1_000_000)
+    rollback: bool = False
     bake: str = "10s"
     max_failures: int = Field(0, ge=0, le=1_000_000)
 
@@ -165,7 +168,7 @@ def _machines(router: APIRouter, context: Context) -> None:
 def _rollouts(router: APIRouter, context: Context) -> None:
     @router.post("/rollouts")
     async def start(body: Rollout) -> Response:
-        """Roll a release out by live activation, from now on."""
+        """Roll a release out, wave by wave, from now on."""
         return await _ask(context, i.StartRollout(body.model_dump(exclude_none=True)))
 
     @router.post("/rollouts/{name}/pause")

@@ -57,7 +57,7 @@ def start(folder: Path, *words: str) -> Terminal:
 
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
-    up = start(tmp_path_factory.mktemp("up"), "--speed", "20")
+    up = start(tmp_path_factory.mktemp("up"), "--speed", "2")
     yield up
     up.process.kill()
     up.process.communicate()
@@ -80,7 +80,8 @@ def test_what_is_asked_for_is_done_or_refused_with_the_reason(terminal: Terminal
     assert "did you mean 'web-001'?" in terminal.say("realm", "stop", "web-01", code=2).stderr
     assert terminal.json("fault", "inject", "machine.freeze", "--machine", "r1-std-01", "--for", "5s")["accepted"]
     assert "no fault is called" in terminal.say("fault", "inject", "machine.fry", "--rack", "r1", code=2).stderr
-    assert terminal.json("rollout", "start", "rmm-1.0.1", "--wave", "1", "--wave", "100%")["subjects"] == ["rollout-2"]
+    started = terminal.json("rollout", "start", "rmm-1.0.1", "--wave", "1", "--wave", "100%", "--bake", "2h")
+    assert started["subjects"] == ["rollout-2"]
     assert terminal.json("rollout", "pause", "rollout-2")["accepted"] is True
     assert terminal.json("rollout", "status", "rollout-2")["stage"] == "paused"
     assert terminal.json("rollout", "abort", "rollout-2")["accepted"] is True

@@ -185,7 +185,7 @@ words = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(words, min_size=1, max_size=6), max_size=12))
 def test_no_line_raises_anything_but_a_mistake(lines: list[list[str]]) -> None:
     session = after("realm", "rec")

@@ -215,5 +215,6 @@ def test_unmapped_memory_is_empty_and_the_host_cannot_read_what_was_in_it() -> N
     assert door.ok(Rmi2.RTT_DATA_UNMAP, rd, 0, PAGE, 2 | 1 << 2, out)[1:4] == (PAGE, 0, 1)
     assert door.read_list(out, 1) == [desc(pa)]
     assert door.ok(Rmi2.RTT_READ_ENTRY, rd, 0, 3)[2:5] == (0, 0, 2)
+    assert door.hardware.memory.read(World.ROOT, pa, PAGE) == bytes(PAGE)
     door.ok(Rmi2.GRANULE_RANGE_UNDELEGATE, pa, pa + PAGE)
     assert door.hardware.memory.read(World.NS, pa, PAGE) == bytes(PAGE)

@@ -56,6 +56,7 @@ const SAYINGS: Record<string, Saying> = {
   "rollout.paused": ["operator", (w) => `${w.rollout} paused in wave ${w.wave}`, (w) => w.rollout],
   "rollout.resumed": ["operator", (w) => `${w.rollout} resumed`, (w) => w.rollout],
   "rollout.aborted": ["operator", (w) => `${w.rollout} given up in wave ${w.wave}`, (w) => w.rollout],
+  "rollout.rolled-back": ["warn", (w) => (w.refused ? `${w.held} is not taken back: ${w.refused}` : `${w.held} is taken back to ${w.release}`), (w) => w.held],
   "rollout.waiting": ["warn", (w) => `${w.rollout} waits for ${some(w.absent)}`, (w) => w.rollout],
   "rollout.finished": ["good", (w) => `${w.rollout} finished: ${w.done} done, ${w.failed} failed`, (w) => w.rollout],
   "firmware.activated": ["good", (w, l) => `${l.source} activated ${w.component} ${w.version} live, ${duration(w.pause_ns)} pause`, (_, l) => l.source],
