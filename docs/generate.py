@@ -22,7 +22,7 @@ from orchestrator.tables import LIFE_CYCLES, LifeCycle
 
 # the pages about the RMM's conditions come from the rows of the tests themselves
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "spec"))
-from spec_pages import PAGES as SPEC_PAGES  # noqa: E402 - the path above comes first
+from spec_pages import PAGES as SPEC_PAGES
 
 REFERENCE = Path(__file__).parent / "reference"
 
