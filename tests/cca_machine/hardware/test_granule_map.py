@@ -57,6 +57,8 @@ def test_it_equals_a_dictionary(changes: list[tuple[str, int, int, int]], probe:
         while same < 900 and model.get(here + same * PAGE) == value:
             same += 1
         assert granules.run_length(here, value, 900) == same
+        inside = len(reach(here, 900))
+        assert granules.run_length(here, value, inside) == min(same, inside)
     counted = granules.counts()
     assert {value: count for value, count in counted.items() if count} == {
         value: list(model.values()).count(value) for value in set(model.values())
