@@ -84,3 +84,13 @@ def test_a_block_that_is_uniform_again_is_forgotten() -> None:
     granules.set(BLOCK, 1)
     granules.set_run(BLOCK + PAGE, 1, 511)
     assert granules.blocks == {}
+
+
+def test_whole_blocks_set_back_to_the_default_cost_nothing_again() -> None:
+    granules = GranuleMap(banks=BANKS, default=1)
+    granules.set_run(BLOCK, 2, 3 * 512)
+    assert granules.run_length(BLOCK, 2, 3 * 512) == 3 * 512
+    granules.set_run(BLOCK, 1, 2 * 512)
+    assert [granules.get(BLOCK + at * BLOCK) for at in range(3)] == [1, 1, 2]
+    assert granules.run_length(BLOCK, 1, 3 * 512) == 2 * 512
+    assert list(granules.blocks) == [3]
