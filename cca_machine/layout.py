@@ -212,6 +212,7 @@ def start_level(ipa_width: int) -> tuple[int, int]:
     return 4 - levels, 1 << max(bits - 9 * levels, 0)
 
 
+@lru_cache(maxsize=256)
 def ripas_blocks(base: int, top: int, level: int) -> tuple[tuple[int, int], ...]:
     """[base, top) as the blocks that RTT_INIT_RIPAS meets when tables exist only where they are needed.
 

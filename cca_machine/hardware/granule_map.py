@@ -72,12 +72,16 @@ class GranuleMap(msgspec.Struct):
     def run_length(self, pa: int, value: int, count: int) -> int:
         """How many of `count` granules from `pa` upward hold `value` before the first that does not."""
         found = 0
+        banked = self._in_one_bank(pa, count)
         while found < count:
             here = pa + found * GRANULE_BYTES
             first = here >> GRANULE_SHIFT & GRANULES_PER_BLOCK - 1
+            if banked and not first and (alike := self._alike(here >> BLOCK_SHIFT, value, count - found)):
+                found += alike
+                continue
             span = min(GRANULES_PER_BLOCK - first, count - found)
             block = self.blocks.get(here >> BLOCK_SHIFT)
-            if block is None and not self._whole(here >> BLOCK_SHIFT):
+            if block is None and not banked and not self._whole(here >> BLOCK_SHIFT):
                 block = self._spread(here >> BLOCK_SHIFT) if self._touches(here >> BLOCK_SHIFT) else OUTSIDE
             if isinstance(block, bytearray):
                 piece = block[first : first + span]
@@ -94,20 +98,26 @@ class GranuleMap(msgspec.Struct):
     def set_run(self, pa: int, value: int, count: int) -> None:
         """Change `count` granules from `pa` upward, all of which must lie in banks."""
         done = 0
+        banked = self._in_one_bank(pa, count)
         while done < count:
             here = pa + done * GRANULE_BYTES
             index = here >> BLOCK_SHIFT
             first = here >> GRANULE_SHIFT & GRANULES_PER_BLOCK - 1
             span = min(GRANULES_PER_BLOCK - first, count - done)
             if span == GRANULES_PER_BLOCK:
-                self._make_uniform(index, value)
-            else:
-                block = self.blocks.get(index)
-                if not isinstance(block, bytearray):
-                    block = self._spread(index)
-                block[first : first + span] = bytes((value,)) * span
-                if block.count(value) == GRANULES_PER_BLOCK:
+                whole = (count - done) // GRANULES_PER_BLOCK if banked else 1
+                if banked:
+                    self._make_all_uniform(index, whole, value)
+                else:
                     self._make_uniform(index, value)
+                done += whole * GRANULES_PER_BLOCK
+                continue
+            block = self.blocks.get(index)
+            if not isinstance(block, bytearray):
+                block = self._spread(index)
+            block[first : first + span] = bytes((value,)) * span
+            if block.count(value) == GRANULES_PER_BLOCK:
+                self._make_uniform(index, value)
             done += span
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
@@ -140,6 +150,22 @@ class GranuleMap(msgspec.Struct):
             if value != OUTSIDE:
                 self._make_uniform(index, value)
 
+    def _alike(self, index: int, value: int, count: int) -> int:
+        """Granules in whole blocks from `index`, inside one bank and at most `count`, that are uniformly `value`."""
+        blocks, default, start = self.blocks, self.default, index
+        end = index + count // GRANULES_PER_BLOCK
+        while index < end and blocks.get(index, default) == value:
+            index += 1
+        return (index - start) * GRANULES_PER_BLOCK
+
+    def _make_all_uniform(self, index: int, count: int, value: int) -> None:
+        """Make `count` whole blocks of one bank hold `value`."""
+        if value != self.default:
+            self.blocks.update(dict.fromkeys(range(index, index + count), value))
+            return
+        for each in range(index, index + count):
+            self.blocks.pop(each, None)
+
     def _make_uniform(self, index: int, value: int) -> None:
         if value == self.default and self._whole(index):
             self.blocks.pop(index, None)
@@ -160,6 +186,11 @@ class GranuleMap(msgspec.Struct):
             spread = bytearray((block,)) * GRANULES_PER_BLOCK if isinstance(block, int) else block
         self.blocks[index] = spread
         return spread
+
+    def _in_one_bank(self, pa: int, count: int) -> bool:
+        """Whether one bank holds the whole run, so that none of its blocks need be asked about."""
+        top = pa + count * GRANULE_BYTES
+        return any(bank.base <= pa and top <= bank.top for bank in self.banks)
 
     def _whole(self, index: int) -> bool:
         base = index << BLOCK_SHIFT

@@ -57,6 +57,8 @@ def test_it_equals_a_dictionary(changes: list[tuple[str, int, int, int]], probe:
         while same < 900 and model.get(here + same * PAGE) == value:
             same += 1
         assert granules.run_length(here, value, 900) == same
+        inside = len(reach(here, 900))
+        assert granules.run_length(here, value, inside) == min(same, inside)
     counted = granules.counts()
     assert {value: count for value, count in counted.items() if count} == {
         value: list(model.values()).count(value) for value in set(model.values())
@@ -82,3 +84,13 @@ def test_a_block_that_is_uniform_again_is_forgotten() -> None:
     granules.set(BLOCK, 1)
     granules.set_run(BLOCK + PAGE, 1, 511)
     assert granules.blocks == {}
+
+
+def test_whole_blocks_set_back_to_the_default_cost_nothing_again() -> None:
+    granules = GranuleMap(banks=BANKS, default=1)
+    granules.set_run(BLOCK, 2, 3 * 512)
+    assert granules.run_length(BLOCK, 2, 3 * 512) == 3 * 512
+    granules.set_run(BLOCK, 1, 2 * 512)
+    assert [granules.get(BLOCK + at * BLOCK) for at in range(3)] == [1, 1, 2]
+    assert granules.run_length(BLOCK, 1, 3 * 512) == 2 * 512
+    assert list(granules.blocks) == [3]
