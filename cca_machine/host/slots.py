@@ -11,7 +11,6 @@ from cca_machine.commands import FirmwareRefused, Staged, StageFirmware, Unstage
 from cca_machine.host.door import Refusal
 from cca_machine.host.lfa import MIB
 from cca_machine.host.work import Work
-from cca_machine.monitor.image import ImageRefused
 
 
 def stage(work: Work, order: StageFirmware) -> None:
@@ -23,11 +22,10 @@ def stage(work: Work, order: StageFirmware) -> None:
         raise Refusal("malformed-image", str(refusal)) from None
     work.meter.charge("lfa.stage")
     work.meter.charge("lfa.stage-mib", -(-len(payload) // MIB))
-    try:
-        work.site.firmware.stage_for_boot(manifest.component, order.image)
-    except ImageRefused as refusal:
-        work.tell(FirmwareRefused(manifest.component, "stage", "AUTH_ERROR", refusal.why))
-        raise Refusal("stage: AUTH_ERROR", refusal.why) from None
+    why = work.site.firmware.stage_for_boot(manifest.component, order.image)
+    if why:
+        work.tell(FirmwareRefused(manifest.component, "stage", "AUTH_ERROR", why))
+        raise Refusal("stage: AUTH_ERROR", why)
     work.say(Staged(manifest.component, manifest.version))
 
 

@@ -59,8 +59,8 @@ class EL3(Firmware, Protocol):
         """Take it out again."""
         ...
 
-    def stage_for_boot(self, component: str, image: bytes) -> None:
-        """Put an image into the other boot slot. ImageRefused: the next boot would not accept it."""
+    def stage_for_boot(self, component: str, image: bytes) -> str:
+        """Put an image into the other boot slot; why the next boot would not accept it, empty when it would."""
         ...
 
     def unstage_for_boot(self, component: str) -> None:

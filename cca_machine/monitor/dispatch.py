@@ -131,19 +131,22 @@ class Monitor:
         """Take what is staged for `component` out of flash, if anything is."""
         self.state.nonvolatile.staged.pop(component, None)
 
-    def stage_for_boot(self, component: str, image: bytes) -> None:
-        """Put a signed image into the other boot slot, for the next cold boot to try once.
+    def stage_for_boot(self, component: str, image: bytes) -> str:
+        """Put a signed image into the other boot slot, for the next cold boot to try once; empty, or why not.
 
-        The update agent asks what that boot will ask (PSA Firmware Update 1.0, psa_fwu_finish; modelled).
-
-        Raises:
-            ImageRefused: the boot would not accept it; nothing changed.
+        The update agent asks what that boot will ask (PSA Firmware Update 1.0, psa_fwu_finish; modelled). What would be
+        refused changes nothing.
         """
         flash, platform = self.state.nonvolatile, self._platform
         if component not in platform.firmware:
-            raise ImageRefused(component, "the machine has no such component")
-        accept(component, image, platform.anchors, platform.firmware_policy, flash.counters.get(component, 0))
+            return "the machine has no such component"
+        floor = flash.counters.get(component, 0)
+        try:
+            accept(component, image, platform.anchors, platform.firmware_policy, floor)
+        except ImageRefused as refusal:
+            return refusal.why
         flash.trial[component] = image
+        return ""
 
     def unstage_for_boot(self, component: str) -> None:
         """Empty the other boot slot of `component`, if something stands there."""

@@ -55,6 +55,7 @@ def outcome(lines: Sequence[Line], end_ns: int, rollout: str = "rollout-1") -> R
     if start is None:
         return None
     begin_ns, all_lives = start.at_ns, lives(lines)
+    since = [line for line in lines if line.at_ns >= begin_ns]
     updated = _updated(lines, start.what["component"], start.what["version"])
     gaps = [gap for gap in service(lines, end_ns).gaps if gap.cause is not Cause.BRING_UP and gap.until_ns > begin_ns]
     own = sum(gap.duration_ns for gap in gaps if gap.cause in UPDATING)
@@ -67,8 +68,8 @@ def outcome(lines: Sequence[Line], end_ns: int, rollout: str = "rollout-1") -> R
         downtime_faults_ns=sum(gap.duration_ns for gap in gaps) - own,
         time_to_ns=tuple(_time_to(share, start, sorted(updated.values())) for share in SHARES),
         exposure_ns=sum(_exposed(life, begin_ns, updated.get(life.machine, end_ns), end_ns) for life in all_lives),
-        migrations=sum(line.kind == "migration.finished" and line.what["outcome"] == "moved" for line in lines),
-        restarts=sum(line.kind == "realm.restart" and line.at_ns >= begin_ns for line in lines),
+        migrations=sum(line.kind == "migration.finished" and line.what["outcome"] == "moved" for line in since),
+        restarts=sum(line.kind == "realm.restart" for line in since),
         unavailable=unavailable,
         spare_places=spare,
     )

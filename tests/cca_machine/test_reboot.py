@@ -101,6 +101,11 @@ def test_a_truncated_image_is_refused_as_malformed(world: Any, kit: Any) -> None
     assert world.do("m", c.StageFirmware(image[:-3]), 5 * S).code == "malformed-image"
 
 
+def test_an_image_for_a_component_that_the_machine_lacks_is_refused(world: Any, kit: Any) -> None:
+    refused = world.do("m", c.StageFirmware(kit.firmware_image("SP1", "1.1.0")), 5 * S)
+    assert (refused.code, "no such component" in refused.why) == ("stage: AUTH_ERROR", True)
+
+
 def test_power_that_fails_on_the_way_leaves_old_or_new_and_never_nothing(world: Any, kit: Any) -> None:
     staged(world, kit)
     world.order("m", c.Inject(c.FaultKind.POWER_LOSS))
