@@ -25,7 +25,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 class _Shell(Record):
     """Holds a fault of either sort; its kind tells which."""
 
-    fault: Annotated[Fault, Field(discriminator="fault")]
+    fault: Annotated[Fault, Field(discriminator="fault", description="A fault of either sort.")]
 
 
 def read_fault(deed: dict[str, Any], at: str) -> Fault | list[Finding]:
@@ -60,4 +60,3 @@ def wrong_rollout(store: Store, event: RolloutEvent) -> Iterator[Finding]:
     facts = gather(store.cluster.model_copy(update={"events": [event]}))
     yield from releases.rollouts(facts)
     yield from releases.waves(facts)
-
