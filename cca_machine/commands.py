@@ -534,7 +534,7 @@ class MigrationRound(Struct, frozen=True, tag="migration.round"):
 
 
 class MigrationPaused(Struct, frozen=True, tag="migration.paused"):
-    """A pre-copy (modelled) is over: `why` is target, rounds or stalled; `rest_bytes` cross while the Realm is paused."""
+    """A pre-copy (modelled) is over for `why`: target, rounds or stalled; `rest_bytes` cross during the pause."""
 
     session: str
     realm: str

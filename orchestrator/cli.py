@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from orchestrator import attest_cli, runs_cli
+from orchestrator import attest_cli, live_cli, runs_cli
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.firmware_cli import firmware
 from orchestrator.migration_cli import migration
@@ -50,6 +50,7 @@ app.add_typer(firmware, name="firmware")
 app.add_typer(rollout, name="rollout")
 app.add_typer(migration, name="migration")
 runs_cli.register(app)
+live_cli.register(app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -58,3 +59,33 @@ def explore(
                 typer.echo(f"    shortest way to {found.kind}: {'; '.join(found.way)}")
     flawed = any(report.shortest for report in reports if report.mode == WITNESSED.name)
     raise typer.Exit(ExitCode.NO if flawed else ExitCode.GOOD)
+
+
+@migration.command("list")
+def list_migrations(
+    run_dir: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")] = False,
+) -> None:
+    """List each migration of a run (modelled): rounds, bytes, dirty rate, downtime, outcome."""
+    from orchestrator.chaos.history import read
+    from orchestrator.inspect import open_run
+    from orchestrator.migration.listing import migrations
+
+    with open_run(run_dir) as reader:
+        rows = migrations(read(reader.trace()))
+    if as_json:
+        typer.echo(json.dumps({"kind": "migrations", "note": _NOTE, "migrations": rows}))
+        return
+    typer.echo(f"({_NOTE})")
+    for row in rows:
+        typer.echo(_told(row))
+
+
+def _told(row: dict[str, Any]) -> str:
+    downtime = "none" if row["downtime_ns"] is None else f"{row['downtime_ns'] / 1e6:.1f} ms"
+    took = "under way" if row["took_ns"] is None else f"{row['took_ns'] / 1e9:.2f} s"
+    return (
+        f"{row['session']}  {row['realm']:<12} {row['source']} to {row['target']}  {row['outcome']:<8} {took:>9}  "
+        f"{row['rounds']} rounds  {row['sent_bytes'] >> 20} MiB  dirty {row['dirty_bytes_per_s'] >> 20} MiB/s  "
+        f"downtime {downtime}"
+    )

@@ -258,6 +258,46 @@ class MigrationFinished(Struct, frozen=True, tag="migration.finished"):
     sent_bytes: int = 0
 
 
+class DrainStarted(Struct, frozen=True, tag="drain.started"):
+    """Machines are to be emptied of `realms` Realms; with `dry_run` only the plan follows."""
+
+    drain: str
+    machines: tuple[str, ...]
+    realms: int
+    dry_run: bool
+
+
+class DrainPlanned(Struct, frozen=True, tag="drain.planned"):
+    """Before anything moves: where a Realm would go, or the rule that blocks it and why."""
+
+    drain: str
+    realm: str
+    machine: str
+    to: str
+    rule: str
+    why: str
+
+
+class DrainBlocked(Struct, frozen=True, tag="drain.blocked"):
+    """A drain gives a Realm up after `tries` moves that were declined or failed."""
+
+    drain: str
+    realm: str
+    machine: str
+    rule: str
+    why: str
+    tries: int
+
+
+class DrainFinished(Struct, frozen=True, tag="drain.finished"):
+    """Nothing more is to be moved: `moved` Realms left, `blocked` stay."""
+
+    drain: str
+    moved: int
+    blocked: int
+    began_ns: int
+
+
 ControlRecord = (
     MachineAdmitted
     | MachineDistrusted
@@ -281,4 +321,8 @@ ControlRecord = (
     | MigrationCommitted
     | MigrationAborted
     | MigrationFinished
+    | DrainStarted
+    | DrainPlanned
+    | DrainBlocked
+    | DrainFinished
 )

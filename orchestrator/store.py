@@ -229,6 +229,14 @@ class MigrationRequest(Struct, frozen=True):
     at_ns: int
 
 
+class DrainRequest(Struct, frozen=True):
+    """Somebody wants a machine or a rack (one of the two is empty) without Realms, or to know what that would take."""
+
+    machine: str
+    rack: str
+    dry_run: bool = False
+
+
 class Loss(Struct, frozen=True):
     """A copy of a Realm is gone for good; nobody may believe in it any longer."""
 
@@ -257,6 +265,7 @@ class Store:
         self.sessions: dict[str, SessionView] = {}
         """Open sessions only; what ended is in the trace."""
         self.migrations_wanted: list[MigrationRequest] = []
+        self.drains_wanted: list[DrainRequest] = []
         self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
         self.attestations_wanted: list[str] = []
@@ -323,6 +332,11 @@ class Store:
     def request_migration(self, realm: str, to: str, why: str) -> None:
         """Have a Realm moved to machine `to` (empty: the scheduler chooses); the answer is a record."""
         self.migrations_wanted.append(MigrationRequest(realm, to, why, self.now_ns))
+        self.requested = True
+
+    def request_drain(self, machine: str = "", rack: str = "", *, dry_run: bool = False) -> None:
+        """Have a machine or a rack emptied, or only told what that would take; the answers are records."""
+        self.drains_wanted.append(DrainRequest(machine, rack, dry_run))
         self.requested = True
 
     def request_launch(self, realm: str, kind: str) -> None:

@@ -30,6 +30,8 @@ class Destination(Side):
     def open_import(self, order: OpenImport) -> None:
         """Build the shell by RMI, then send the key share. Raises Refusal as a launch does, or session-known."""
         spec = order.realm
+        if self.is_repeated(order.session, DESTINATION_ROLE):
+            return
         if order.session in self.sessions.sessions:
             raise Refusal("session-known", f"session {order.session} was opened here before")
         build = builder(self.work, spec)

@@ -31,7 +31,7 @@ Formula = Literal["linear", "saturating"]
 
 
 class Terms(Struct, frozen=True):
-    """What an operator allows a pre-copy: `on_stall` is stop (pause and send the rest) or give-up (the Realm runs on)."""
+    """What an operator allows: `on_stall` is stop (pause and send the rest) or give-up (the Realm runs on)."""
 
     bytes_per_s: int
     downtime_ns: int = 300_000_000

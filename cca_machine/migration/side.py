@@ -51,6 +51,11 @@ class Side:
             )
         return self.known(name, role)
 
+    def is_repeated(self, name: str, role: str) -> bool:
+        """Whether an opening order came again: refusing it would tell the control plane that this side is through."""
+        session = self.sessions.sessions.get(name)
+        return session is not None and session.role == role and session.state not in CLOSED
+
     def share(self, session: Session) -> SigningKey:
         """The ephemeral key of this side."""
         return fresh_share(self.work.site.spec.seed, self.boot, session.session, session.role)

@@ -26,6 +26,8 @@ class Source(Side):
 
     def open_export(self, order: OpenExport) -> None:
         """Send the key share; the Realm runs on. Raises Refusal: unknown-realm, not-serving, in-session or known."""
+        if self.is_repeated(order.session, SOURCE_ROLE):
+            return
         hosted = hosted_here(self.work, order.realm, order.incarnation)
         if hosted.state not in (HostedState.SERVING, HostedState.SERVING_LAPSED):
             raise Refusal("not-serving", f"the Realm is {hosted.state}")

@@ -32,6 +32,9 @@ def events(facts: Facts) -> Iterator[Finding]:
         yield from _before_the_end(facts, (*path, "at"), event.at)
         if isinstance(event, RolloutEvent | DrainEvent):
             continue
+        if isinstance(event, DrainEvent):
+            yield from _drained(facts, path, event)
+            continue
         yield from _realm_exists(facts, (*path, "realm"), event.realm)
         if isinstance(event, MigrateEvent) and event.to is not None and event.to not in facts.machines:
             yield unknown_name((*path, "to"), "machine", event.to, list(facts.machines))
@@ -39,6 +42,18 @@ def events(facts: Facts) -> Iterator[Finding]:
         if kind is not None and event.at < kind.start_at:
             message = f"'{event.realm}' is first wanted at {format_duration(kind.start_at)}"
             yield Finding((*path, "at"), message, "the event will find nothing to act on", Severity.WARNING)
+
+
+def _drained(facts: Facts, path: Path, event: DrainEvent) -> Iterator[Finding]:
+    """A drain names one machine or one rack that exists, and not the whole fleet."""
+    if (event.machine is None) == (event.rack is None):
+        yield Finding(path, "give either machine or rack", "for example rack: r1")
+    elif event.machine is not None and event.machine not in facts.machines:
+        yield unknown_name((*path, "machine"), "machine", event.machine, list(facts.machines))
+    elif event.rack is not None and event.rack not in facts.cluster.racks:
+        yield unknown_name((*path, "rack"), "rack", event.rack, list(facts.cluster.racks))
+    elif event.rack is not None and len(facts.cluster.racks) == 1:
+        yield Finding((*path, "rack"), "there is no other rack to go to", "drain a machine instead")
 
 
 def starts(facts: Facts) -> Iterator[Finding]:

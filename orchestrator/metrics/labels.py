@@ -79,7 +79,9 @@ FILTER = closed("filter", *(name for name, _ in FILTERS))
 PENDING_REASON = closed("reason", "new", *(name for name, _ in FILTERS))
 MIGRATION_RESULT = closed("result", "moved", "resumed", "lost")
 MIGRATION_PHASE = Label("phase", ("open", "committed", "aborting"))
-MIGRATION_RULE = closed("rule", "realm", "source", "trust", "activity", "sessions", "target", "features", "firmware")
+MIGRATION_RULE = closed(
+    "rule", "realm", "source", "trust", "activity", "sessions", "fleet-sessions", "target", "features", "firmware"
+)
 COMPONENT = closed("component", "BL2", "BL31", "RMM", "HES")
 ROLLOUT_STAGE = Label("stage", tuple(stage for stage in Stage if stage not in (Stage.AWAITED, Stage.BAKING)))
 """Baking counts as running: the trace says when a wave was baked, not when baking began."""

@@ -15,8 +15,8 @@ from orchestrator.scheduler.bind import Round
 from orchestrator.scheduler.filters import Wish, refusal, version_key
 from orchestrator.store import MachineState, MachineView, MigrationRequest, RealmState, RealmView, Store
 
-SESSIONS_PER_MACHINE = 2
-"""Sessions that may have an end on one machine at a time."""
+LEAST_SESSIONS = 5
+"""Sessions of a small fleet (KubeVirt's limit for a cluster); larger ones may have 5 % of their machines."""
 PATIENCE = 4
 """How many times the estimated transfer a session may take before it is aborted."""
 PAGE_NS = 3_000
@@ -46,6 +46,8 @@ def admit(store: Store, request: MigrationRequest) -> Admitted | Declined:
     if realm.stop_wanted:
         return Declined("realm", "Realm is about to be stopped")
     source = store.machines[realm.machine]
+    if len(store.sessions) >= sessions_allowed(store.cluster):
+        return Declined("fleet-sessions", f"the fleet has {len(store.sessions)} sessions")
     barred = _source_barred(store, source)
     if barred is not None:
         return barred
@@ -64,8 +66,8 @@ def _end_barred(store: Store, machine: MachineView) -> Declined | None:
         return Declined("trust", f"no platform token of {machine.name} was verified in this boot")
     if machine.activity:
         return Declined("activity", f"firmware activity on {machine.name}: {machine.activity}")
-    if len(store.sessions_on(machine.name)) >= SESSIONS_PER_MACHINE:
-        return Declined("sessions", f"{machine.name} has {SESSIONS_PER_MACHINE} sessions")
+    if len(store.sessions_on(machine.name)) >= store.cluster.migration.sessions_per_machine:
+        return Declined("sessions", f"{machine.name} has {store.cluster.migration.sessions_per_machine} sessions")
     return None
 
 
@@ -118,6 +120,12 @@ def _choose(store: Store, realm: RealmView, source: MachineView) -> Admitted | D
         return Admitted(choice.machine)
     told = ", ".join(f"{rule} {count}" for rule, count in sorted(counts.items()))
     return Declined("target", f"no machine can take it: {told}")
+
+
+def sessions_allowed(cluster: Cluster) -> int:
+    """Sessions that the fleet may have at a time."""
+    machines = sum(count for rack in cluster.racks.values() for count in rack.machines.values())
+    return cluster.migration.sessions or max(LEAST_SESSIONS, machines // 20)
 
 
 def patience_ns(cluster: Cluster, kind_name: str) -> int:

@@ -25,11 +25,12 @@ from cca_machine.commands import (
     SessionClosed,
 )
 from cca_machine.host.states import HostedState
-from orchestrator.cluster.schema import MigrateEvent
+from orchestrator.cluster.schema import DrainEvent, MigrateEvent
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
 from orchestrator.migration.admission import Declined, admit, patience_ns, terms
+from orchestrator.migration.drain import Drains
 from orchestrator.migration.phases import ORDERS, UNDECIDED, Effect, Event, PhaseOrder, move, through
 from orchestrator.realms import lifecycle
 from orchestrator.realms.reference import realm_spec
@@ -55,6 +56,7 @@ class MigrationController:
         events = [event for event in store.cluster.events if isinstance(event, MigrateEvent)]
         self._events = [(event.at, number, event) for number, event in enumerate(events)]
         heapq.heapify(self._events)
+        self._drains = Drains([event for event in store.cluster.events if isinstance(event, DrainEvent)])
         self._opened = 0
         self._decision = Decision()
 
@@ -134,11 +136,14 @@ class MigrationController:
         while self._events and self._events[0][0] <= now_ns:
             event = heapq.heappop(self._events)[2]
             store.request_migration(event.realm, event.to or "", "operator")
+        self._drains.decide(store)
         wanted, store.migrations_wanted = store.migrations_wanted, []
         for request in wanted:
             self._answer(store, request)
         for session in store.sessions.values():
             self._decision.due(session.deadline_ns if session.phase in UNDECIDED else session.again_ns)
+        for due_ns in self._drains.due_ns():
+            self._decision.due(max(due_ns, now_ns + 1))
         if self._events:
             self._decision.due(self._events[0][0])
         decision, self._decision = self._decision, Decision()
