@@ -30,7 +30,7 @@ def events(facts: Facts) -> Iterator[Finding]:
     for index, event in enumerate(facts.cluster.events):
         path: Path = ("events", index)
         yield from _before_the_end(facts, (*path, "at"), event.at)
-        if isinstance(event, RolloutEvent | DrainEvent):
+        if isinstance(event, RolloutEvent):
             continue
         if isinstance(event, DrainEvent):
             yield from _drained(facts, path, event)
