@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import struct
-
-from cca_machine.abi.rmi import RUN_EXIT_OFFSET, Ripas
+from cca_machine.abi.rmi import RUN_EXIT_OFFSET
 from cca_machine.abi.rmi2 import REC_ENTER_2_0, RecEnter2, RecEnterFlags2
-from cca_machine.abi.rsi import HOST_CALL, RsiResponse, RsiStatus
+from cca_machine.abi.rsi import RsiStatus
 from cca_machine.abi.rsi2 import PlaneExitReason
 from cca_machine.hardware.address import GRANULE_MASK
 from cca_machine.hardware.gpt import GranuleProtectionFault, World
-from cca_machine.rmm import inject, plane, syndrome
+from cca_machine.rmm import plane
+from cca_machine.rmm.answer_exit import (
+    answer_abort,
+    answer_host_call,
+    answer_register_access,
+    answer_ripas,
+    may_answer_abort,
+)
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_2_0.answers import INPUT, REALM, REC, SUCCESS, Answer
 from cca_machine.rmm.edition_2_0.checks import UNDELEGATED, host_page, is_in
 from cca_machine.rmm.exits import emulated_stage2_abort
-from cca_machine.rmm.realm_memory import Reach, Translation, store, translate
 from cca_machine.rmm.run import describe_exit, run_until_exit
 from cca_machine.rmm.state import LastExit, RealmState, Rec
-from cca_machine.rmm.syndrome import ExceptionClass
 from cca_machine.rmm.view import RunningRec
 
 _TO_P0 = RecEnterFlags2.FORCE_P0 | RecEnterFlags2.INJECT_SEA
@@ -63,21 +66,21 @@ def _refusal(core: Core, rec: Rec, entry: RecEnter2) -> Answer | None:
         return REALM
     if not rec.runnable or rec.psci_pending:
         return REC
-    last = rec.last_exit
-    is_data_abort = syndrome.exception_class(last.esr) == ExceptionClass.DATA_ABORT
-    if entry.flags & RecEnterFlags2.INJECT_SEA:
-        applies = is_data_abort and syndrome.faulting_ipa(last.hpfar) >= realm.half
-        return None if applies or core.quirks.inject_sea_ignored else REC
-    if entry.flags & RecEnterFlags2.EMUL_MMIO and not (is_data_abort and last.esr & syndrome.ISV):
-        return REC
-    return None
+    inject_sea, emulate = _answers(entry)
+    return None if may_answer_abort(core, rec, inject_sea=inject_sea, emulate=emulate) else REC
+
+
+def _answers(entry: RecEnter2) -> tuple[bool, bool]:
+    """Whether the Host wants an abort injected, and whether it emulated the access."""
+    return bool(entry.flags & RecEnterFlags2.INJECT_SEA), bool(entry.flags & RecEnterFlags2.EMUL_MMIO)
 
 
 def _answer_last_exit(running: RunningRec, entry: RecEnter2) -> Answer | None:
     """Apply what the Host answers: None when the REC runs now, SUCCESS when it exits again at once, else a refusal."""
     rec = running.state
-    _answer_abort(running, entry)
-    if rec.host_call_ipa is not None and not _answer_host_call(running, entry):
+    inject_sea, emulate = _answers(entry)
+    answer_abort(running, inject_sea=inject_sea, emulate=emulate, value=entry.gprs[0])
+    if rec.host_call_ipa is not None and not answer_host_call(running, entry.gprs):
         return SUCCESS
     if rec.active_plane and entry.flags & _TO_P0:
         forced = PlaneExitReason.SYNC if running.core.quirks.forced_p0_is_sync else PlaneExitReason.HOST
@@ -88,59 +91,14 @@ def _answer_last_exit(running: RunningRec, entry: RecEnter2) -> Answer | None:
                 return INPUT
             emulated_stage2_abort(running, missing, plane.run_page_of(rec))
             return SUCCESS
-    _answer_ripas(rec, bool(entry.flags & RecEnterFlags2.RIPAS_RESPONSE))
+    answer_ripas(rec, reject=bool(entry.flags & RecEnterFlags2.RIPAS_RESPONSE))
     _answer_permissions(running, bool(entry.flags & RecEnterFlags2.S2AP_RESPONSE))
-    esr = rec.last_exit.esr
-    if syndrome.exception_class(esr) == ExceptionClass.SYSTEM_REGISTER and esr & 1:
-        register = esr >> 5 & 0x1F
-        if register != syndrome.XZR:
-            rec.gprs[register] = entry.gprs[0]
+    answer_register_access(rec, entry.gprs[0])
     rec.last_exit = LastExit()
     if not rec.active_plane:
         rec.trap_wfi = bool(entry.flags & RecEnterFlags2.TRAP_WFI)
         rec.trap_wfe = bool(entry.flags & RecEnterFlags2.TRAP_WFE)
     return None
-
-
-def _answer_abort(running: RunningRec, entry: RecEnter2) -> None:
-    rec, last = running.state, running.state.last_exit
-    if syndrome.exception_class(last.esr) != ExceptionClass.DATA_ABORT:
-        return
-    if entry.flags & RecEnterFlags2.INJECT_SEA:
-        if syndrome.faulting_ipa(last.hpfar) >= running.realm.half:
-            inject.synchronous_external_abort(rec, last.esr, last.far)
-    elif entry.flags & RecEnterFlags2.EMUL_MMIO:
-        register = syndrome.transfer_register(last.esr)
-        if not last.esr & syndrome.WNR and register != syndrome.XZR:
-            rec.gprs[register] = syndrome.emulated_load(last.esr, entry.gprs[0])
-        rec.pc += 4
-
-
-def _answer_host_call(running: RunningRec, entry: RecEnter2) -> bool:
-    rec, core = running.state, running.core
-    ipa = rec.host_call_ipa or 0
-    found = translate(core, running.realm, ipa)
-    if found.reach is Reach.MISSING:
-        emulated_stage2_abort(running, found.level, ipa)
-        return False
-    if found.reach is Reach.PROTECTED:
-        offset = HOST_CALL.offset("gprs")
-        place = Translation(found.reach, found.level, found.pa + offset, found.attributes)
-        store(core, place, struct.pack(f"<{len(entry.gprs)}Q", *entry.gprs))
-    if found.reach is Reach.PROTECTED or not core.quirks.host_call_lost_keeps_x0:
-        rec.gprs[0] = int(RsiStatus.SUCCESS)
-    rec.host_call_ipa = None
-    return True
-
-
-def _answer_ripas(rec: Rec, reject: bool) -> None:
-    request = rec.ripas
-    if request is None:
-        return
-    refused = reject and request.ripas == Ripas.RAM and request.address != request.top
-    response = RsiResponse.REJECT if refused else RsiResponse.ACCEPT
-    rec.gprs[:3] = (int(RsiStatus.SUCCESS), request.address, int(response))
-    rec.ripas = None
 
 
 def _answer_permissions(running: RunningRec, reject: bool) -> None:
