@@ -1,8 +1,9 @@
 """A recording of the RMM's door in the format of the firmware traces: a run can be replayed against the RMM alone.
 
 `RecordedDoor` stands where the `Rmm` stood. It notes each call with the Host memory that the RMM could read in it, what
-the Realm did and saw, and what was answered. Kinds of script items that firmware traces do not have (`store`, `access`,
-`sys`, `lr`) are listed in `replay_ports`.
+the Realm did and saw, and what was answered. What a Realm does after a modelled import is left out, and a note says so:
+an import sets its state behind the door, where a replay cannot follow. Kinds of script items that firmware traces do
+not have (`store`, `access`, `sys`, `lr`) are listed in `replay_ports`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ from cca_machine.rmm.state import AttestationOperation, Realm, RealmState
 from cca_machine.rmm.view import RunningRec
 
 Record = dict[str, Any]
+
+_SHOW_CONTENT = frozenset({Rmi.REC_ENTER, Rmi.PSCI_COMPLETE, Rmi.RTT_SET_RIPAS, Rmi.RTT_READ_ENTRY})
+"""Commands whose answers depend on what a Realm holds; the first argument of each names it by its RD or a REC."""
 
 _HOST_PAGE_ARGUMENTS = {Rmi.DATA_CREATE: "src", Rmi.REALM_CREATE: "params_ptr", Rmi.REC_CREATE: "params_ptr",
                         Rmi.REC_ENTER: "run_ptr"}  # fmt: skip
@@ -102,18 +106,43 @@ class RecordedDoor:
         self._foreign: dict[int, bool] = {}
         self._tokens = rmm.core.tokens
         self._count = 0
+        self._left: dict[tuple[int, int], str] = {}
+        self._imported: set[int] = set()
         rmm.guest = self._guest
         sink(header_of(rmm))
 
     def smc(self, fid: int, args: Sequence[int], pe: int = 0) -> Registers:
         """`Rmm.smc`, recorded."""
-        before = self._before(fid, args, pe)
         measured = self._measurements()
+        self._find_imports(measured)
+        if self._shows_imported(fid, args):
+            self._guest.restart()
+            x = self._rmm.smc(fid, args, pe)
+            self._left = self._measurements()
+            return x
+        before = self._before(fid, args, pe)
         self._guest.restart()
         x = self._rmm.smc(fid, args, pe)
         self._sink(self._record(fid, args, before, measured, x))
+        self._left = self._measurements()
         self._count += 1
         return x
+
+    def _find_imports(self, measured: dict[tuple[int, int], str]) -> None:
+        """Note Realms whose measurements changed without a call: only a modelled import does that."""
+        behind = sorted({rd for (rd, slot), text in measured.items() if self._left.get((rd, slot), text) != text})
+        for rd in behind:
+            self._imported.add(rd)
+            self._sink({"note": f"the Realm at {rd:#x} was imported (modelled); what shows its contents is left out"})
+        self._imported &= set(self._rmm.state.realms)
+
+    def _shows_imported(self, fid: int, args: Sequence[int]) -> bool:
+        command = function_id(fid)
+        if command not in COMMANDS or Rmi(command) not in _SHOW_CONTENT or not args:
+            return False
+        named = args[0]
+        rec = self._rmm.state.recs.get(named)
+        return (named if rec is None else rec.rd) in self._imported
 
     def smc_run(
         self, fid: int, args: Sequence[int], stride: Sequence[int], count: int, pe: int = 0

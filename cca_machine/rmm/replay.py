@@ -192,19 +192,26 @@ def final_states(state: RmmState) -> list[tuple[int, str, int]]:
 def replay(records: Iterable[Record], quirks: QuirkSet | None = None) -> TraceReport:
     """Replay a whole trace; the quirk set is the header's, else that of the recorded firmware.
 
+    Every header starts a machine of its own: a recording has one for each cold boot.
+
     Raises:
         ValueError: the first record is not a header of an RMI 1.0 or 2.0 trace.
     """
+    total = TraceReport()
     turn: TraceReplay | TraceReplay2 | None = None
     for record in records:
-        if turn is None:
+        if "header" in record or turn is None:
             reader = _READERS.get(number(record.get("rmi_version", 0))) if "header" in record else None
             if reader is None:
                 raise ValueError("not a trace of RMI 1.0 or 2.0: the first record is no header of these versions")
+            if turn is not None:
+                total.add(turn.report)
             turn = reader(record, quirks)
         else:
             turn.feed(record)
-    return turn.report if turn else TraceReport()
+    if turn is not None:
+        total.add(turn.report)
+    return total
 
 
 _READERS: dict[int, type[TraceReplay] | type[TraceReplay2]] = {VERSION_1_0: TraceReplay, VERSION_2_0: TraceReplay2}

@@ -24,3 +24,11 @@ class TraceReport(msgspec.Struct):
     def agrees(self) -> bool:
         """Whether nothing differed."""
         return all(report.calls == report.agreements for report in self.commands.values())
+
+    def add(self, other: TraceReport) -> None:
+        """Count the calls of another trace too; the first disagreement of each command is kept."""
+        for name, more in other.commands.items():
+            mine = self.commands.setdefault(name, CommandReport())
+            mine.calls += more.calls
+            mine.agreements += more.agreements
+            mine.first = mine.first if mine.first is not None else more.first
