@@ -101,9 +101,8 @@ def dirty_bytes(rate: int, working_set: int, elapsed_ns: int, formula: Formula) 
     written = rate * elapsed_ns // S
     if not written or not working_set:
         return 0
-    if formula == "linear":
-        dirty = min(written, working_set)
-    else:
+    dirty = written
+    if formula == "saturating":
         dirty = working_set * (_ONE - _exp_minus(written, working_set)) // _ONE
     return min(-(-dirty // GRANULE_BYTES) * GRANULE_BYTES, working_set)
 

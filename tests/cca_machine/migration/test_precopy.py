@@ -105,6 +105,9 @@ def test_a_pre_copied_realm_serves_through_the_rounds_and_stands_still_for_the_r
     [(_, paused)] = pair.told(c.MigrationPaused)
     assert (paused.why, paused.rest_bytes) == ("target", planned.rest_bytes)
     assert pair.bodies(c.ImportReady) == [c.ImportReady("s")]
+    [ready] = pair.bodies(c.ExportReady, "a")
+    shared_and_framing = 1 << 16  # the mailbox is no Realm memory; headers and real pages add a little
+    assert abs(ready.sent_bytes - planned.sent_bytes) < shared_and_framing
     crossed_ns = planned.rest_bytes * 8 // 10
     assert crossed_ns < downtime_ns(pair) < crossed_ns + 60_000_000
     assert isinstance(pair.do("b", c.CommitImport("s", pair.now_ns + 99 * S)), c.Imported)
