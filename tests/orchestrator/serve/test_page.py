@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any, up: Any) -> Iterator[Any]:
     """The page of the shared fleet; an error in its script, or a breach of its policy, fails the test."""
     opened = browser.new_page(viewport={"width": 1500, "height": 950})
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(25_000)
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
@@ -72,14 +72,16 @@ def test_a_click_on_a_machine_shows_its_state(page: Any) -> None:
 
 def test_a_fault_that_is_injected_on_the_page_is_seen_to_arrive_and_to_heal(page: Any, up: Any) -> None:
     page.wait_for_selector("[data-link=live]")
+    up.post("/clock", speed=1)  # slow enough that what lasts for seconds of the run can be seen on any machine
     page.select_option("[name=fault]", "machine.freeze")
     page.select_option("[name=target]", "r3-std-01")
-    page.fill("[name=for]", "20s")
+    page.fill("[name=for]", "25s")
     page.click("[data-act=fault] .strike")
     page.wait_for_selector("[data-machine=r3-std-01].truth-frozen")
     page.wait_for_selector(".timeline .span.tone-chaos.open")
     page.wait_for_selector("[data-machine=r3-std-01].believed-suspect")
-    page.wait_for_selector("[data-machine=r3-std-01].truth-up", timeout=20_000)
+    up.post("/clock", speed=20)
+    page.wait_for_selector("[data-machine=r3-std-01].truth-up")
     up.wait(up.serving)
 
 
@@ -94,10 +96,10 @@ def test_a_lost_connection_is_said_and_mended(page: Any) -> None:
     page.wait_for_selector("[data-link=live]")
     page.context.set_offline(True)
     page.evaluate("window.stop()")
-    page.wait_for_selector("[data-link=lost]", timeout=20_000)
+    page.wait_for_selector("[data-link=lost]")
     assert "This is the fleet as of" in page.wait_for_selector(".banner").inner_text()
     page.context.set_offline(False)
-    page.wait_for_selector("[data-link=live]", timeout=20_000)
+    page.wait_for_selector("[data-link=live]")
 
 
 def test_with_a_token_the_page_asks_for_it(browser: Any, bring_up: Callable[..., Any]) -> None:
@@ -107,7 +109,7 @@ def test_with_a_token_the_page_asks_for_it(browser: Any, bring_up: Callable[...,
     page.goto(up.server.url)
     page.fill("input[type=password]", token)
     page.click(".banner button")
-    page.wait_for_selector("[data-link=live]", timeout=10_000)
+    page.wait_for_selector("[data-link=live]")
     page.close()
 
 
