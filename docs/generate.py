@@ -15,7 +15,7 @@ import typer
 
 from cca_machine.costs import COSTS
 from orchestrator.chaos.checkers import CHECKERS
-from orchestrator.cli import EPILOG, app
+from orchestrator.cli.app import EPILOG, app
 from orchestrator.cluster.reference import cluster_page, experiment_page
 from orchestrator.metrics.reference import markdown as metrics_page
 from orchestrator.tables import LIFE_CYCLES, LifeCycle
@@ -29,7 +29,7 @@ REFERENCE = Path(__file__).parent / "reference"
 
 def cli_page() -> str:
     """Every command with its arguments and options, as the command line itself describes them."""
-    lines = ["# The command line", "", "Generated from `orchestrator/cli.py`; do not edit.", "", EPILOG, ""]
+    lines = ["# The command line", "", "Generated from `orchestrator/cli/app.py`; do not edit.", "", EPILOG, ""]
     lines += _command(typer.main.get_command(app), "realmfleet")
     return "\n".join(lines).rstrip() + "\n"
 

@@ -20,7 +20,7 @@ from attestation.token import Evidence
 from attestation.token import decode as decode_token
 from attestation.verify import check_binding, check_freshness, read_rak
 from attestation.verify import verify as verify_token
-from orchestrator.claim_tree import (
+from orchestrator.cli.claim_tree import (
     Mark,
     Note,
     Notes,
@@ -31,7 +31,7 @@ from orchestrator.claim_tree import (
     tree,
     verified_notes,
 )
-from orchestrator.key_files import read_token
+from orchestrator.cli.key_files import read_token
 
 
 class Answer(Struct, frozen=True):

@@ -9,12 +9,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from orchestrator.cli.rim import rim
 from orchestrator.cluster.load import load_text
 from orchestrator.errors import UserMistake
 from orchestrator.realms.reference import expected_rim, realm_spec
-from orchestrator.rim_cli import rim
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 LIMITS = ("--num-bps", "6", "--num-wps", "6")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 
+from orchestrator.cli.rmm_console.session import DRAM, Session
+from orchestrator.cli.rmm_console.verbs import Stopped, execute
 from orchestrator.errors import ExitCode, UserMistake
-from orchestrator.rmm_console.session import DRAM, Session
-from orchestrator.rmm_console.verbs import Stopped, execute
 
 PROMPT = "rmm> "
 GREETING = (

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.errors import UserMistake
 
-CLUSTERS = Path(__file__).resolve().parents[2] / "clusters"
+CLUSTERS = Path(__file__).resolve().parents[3] / "clusters"
 LIVE = str(CLUSTERS / "rmm-fix-live.yaml")
 
 

@@ -31,10 +31,10 @@ from cca_machine.rmm.edition_1_0.conditions import TABLES
 from cca_machine.rmm.edition_1_0.realm import root_tables_needed
 from cca_machine.rmm.rtt import PAGE_LEVEL, size
 from cca_machine.rmm.state import Realm
+from orchestrator.cli.rmm_console import words as w
+from orchestrator.cli.rmm_console.drawing import granules_text, realm_text, tree
+from orchestrator.cli.rmm_console.session import Call, Session
 from orchestrator.errors import UserMistake
-from orchestrator.rmm_console import words as w
-from orchestrator.rmm_console.drawing import granules_text, realm_text, tree
-from orchestrator.rmm_console.session import Call, Session
 
 Lines = list[str]
 Verb = Callable[[Session, Sequence[str]], Lines]

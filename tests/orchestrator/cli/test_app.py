@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = ROOT / "clusters" / "small.yaml"
 ATTEST = ROOT / "clusters" / "realm-attest.yaml"
 REALMFLEET = [sys.executable, "-m", "orchestrator.cli"]

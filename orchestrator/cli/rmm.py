@@ -61,9 +61,9 @@ def call(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")] = False,
 ) -> None:
     """Make RMI calls on a fresh machine and say what they answer, and which condition refused; exit 1 if one is."""
-    from orchestrator.rmm_console.session import Session
-    from orchestrator.rmm_console.shell import run_lines
-    from orchestrator.rmm_console.verbs import smc
+    from orchestrator.cli.rmm_console.session import Session
+    from orchestrator.cli.rmm_console.shell import run_lines
+    from orchestrator.cli.rmm_console.verbs import smc
 
     if not words and file is None:
         raise UserMistake("there is nothing to call", "realmfleet rmm call GRANULE_DELEGATE 0x880000000")
@@ -86,8 +86,8 @@ def shell(
     quirks: Annotated[str, typer.Option(help="suggested, text or tf-rmm.")] = "suggested",
 ) -> None:
     """Talk to a fresh RMM by hand: delegate granules, build a Realm, walk its tables, ask why a call was refused."""
-    from orchestrator.rmm_console.session import Session
-    from orchestrator.rmm_console.shell import interact, run_lines
+    from orchestrator.cli.rmm_console.session import Session
+    from orchestrator.cli.rmm_console.shell import interact, run_lines
 
     session = Session(quirks)
     if sys.stdin.isatty():

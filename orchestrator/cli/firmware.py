@@ -41,7 +41,7 @@ def build(
     from attestation.firmware import FirmwareManifest
     from attestation.firmware import build as make
     from cca_machine.monitor.components import COMPONENTS
-    from orchestrator.key_files import read_file, read_signing_key, write_file
+    from orchestrator.cli.key_files import read_file, read_signing_key, write_file
 
     if component not in COMPONENTS:
         raise UserMistake(f"there is no component {component}", f"one of {', '.join(COMPONENTS)}")
@@ -58,7 +58,7 @@ def sign(image: ImageFile, key: PrivateKey, out: Out, as_json: AsJson = False) -
     """Add a countersignature: another authority's approval of the same image."""
     from attestation.errors import Refused
     from attestation.firmware import countersign
-    from orchestrator.key_files import read_file, read_signing_key, write_file
+    from orchestrator.cli.key_files import read_file, read_signing_key, write_file
 
     signing = read_signing_key(key)
     try:
@@ -74,7 +74,7 @@ def sign(image: ImageFile, key: PrivateKey, out: Out, as_json: AsJson = False) -
 def inspect(image: ImageFile, as_json: AsJson = False) -> None:
     """Say what an image claims to be, without judging it."""
     from attestation.errors import Refused
-    from orchestrator.key_files import read_file
+    from orchestrator.cli.key_files import read_file
 
     try:
         told = _description(read_file(image))
@@ -96,7 +96,7 @@ def verify(
     from attestation.errors import RefusalReason, Refused, Untrusted
     from attestation.firmware import signer_id, verify_image
     from attestation.firmware_policy import SigningPolicy
-    from orchestrator.key_files import read_file, read_public_key
+    from orchestrator.cli.key_files import read_file, read_public_key
 
     public = {str(path): read_public_key(path) for path in keys}
     anchors = {signer_id(key): key for key in public.values()}
@@ -121,7 +121,7 @@ def verify(
 def _policy(file: Path, ids: dict[str, bytes]) -> SigningPolicy:
     """Read a policy; signers in it are the key files named on the command line, or signer ids in hex."""
     from attestation.firmware_policy import Endorsing, SigningPolicy
-    from orchestrator.key_files import read_file
+    from orchestrator.cli.key_files import read_file
 
     def signer(name: Any) -> bytes:
         for path, found in ids.items():

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cca_machine.abi.rmi import COMMANDS, Rmi
+from orchestrator.cli.rmm import rmm
+from orchestrator.cli.rmm_console.session import DRAM, Session
+from orchestrator.cli.rmm_console.verbs import VERBS, Stopped, execute
 from orchestrator.errors import UserMistake
-from orchestrator.rmm_cli import rmm
-from orchestrator.rmm_console.session import DRAM, Session
-from orchestrator.rmm_console.verbs import VERBS, Stopped, execute
 
 A_REALM = ("realm", "ram 0 2M", "tables 0x200000", "page 0x200000 hello", "rec", "activate")
 

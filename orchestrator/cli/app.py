@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from orchestrator import attest_cli, live_cli, runs_cli
+from orchestrator.cli import attest, live, runs
+from orchestrator.cli.firmware import firmware
+from orchestrator.cli.migration import migration
+from orchestrator.cli.rim import rim
+from orchestrator.cli.rmm import rmm
+from orchestrator.cli.rollout_plan import rollout
 from orchestrator.errors import ExitCode, UserMistake
-from orchestrator.firmware_cli import firmware
-from orchestrator.migration_cli import migration
-from orchestrator.rim_cli import rim
-from orchestrator.rmm_cli import rmm
-from orchestrator.rollout_plan import rollout
 
 if TYPE_CHECKING:
     from orchestrator.cluster.load import Loaded
@@ -40,17 +40,17 @@ metrics = typer.Typer(help="Metrics of a run.", no_args_is_help=True)
 chaos = typer.Typer(help="Fault-injection experiments.", no_args_is_help=True)
 app.add_typer(chaos, name="chaos")
 app.add_typer(metrics, name="metrics")
-app.add_typer(attest_cli.token, name="token")
-app.add_typer(attest_cli.corim, name="corim")
-app.add_typer(attest_cli.ear, name="ear")
-app.add_typer(attest_cli.kbs, name="kbs")
+app.add_typer(attest.token, name="token")
+app.add_typer(attest.corim, name="corim")
+app.add_typer(attest.ear, name="ear")
+app.add_typer(attest.kbs, name="kbs")
 app.add_typer(rmm, name="rmm")
 app.add_typer(rim, name="rim")
 app.add_typer(firmware, name="firmware")
 app.add_typer(rollout, name="rollout")
 app.add_typer(migration, name="migration")
-runs_cli.register(app)
-live_cli.register(app)
+runs.register(app)
+live.register(app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]
@@ -405,7 +405,3 @@ def main() -> None:
 
         traceback.print_exc()
         _leave(ExitCode.OURS, "realmfleet: this is our fault, not yours; please report it with the lines above")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.live_client import LiveClient
+from orchestrator.cli.live_client import LiveClient
 
 COLOURS = {
     "admitted": "green", "appraising": "cyan", "expected": "dim", "suspect": "yellow", "down": "red", "refused": "red",

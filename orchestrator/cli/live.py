@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.rollout_plan import rollout
 from orchestrator.errors import ExitCode, UserMistake
-from orchestrator.rollout_plan import rollout
 
 if TYPE_CHECKING:
-    from orchestrator.live_client import LiveClient
+    from orchestrator.cli.live_client import LiveClient
 
 TOKEN_VARIABLE = "REALMFLEET_TOKEN"
 
@@ -65,8 +65,8 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Bring a fleet up and keep it running: HTTP API, metrics and a page, until Ctrl-C."""
-    from orchestrator.live_client import read_token
-    from orchestrator.live_up import Wishes, serve
+    from orchestrator.cli.live_client import read_token
+    from orchestrator.cli.live_up import Wishes, serve
 
     if fleet not in ("ray", "local"):
         raise UserMistake(f"--fleet {fleet} is neither", "ray or local")
@@ -138,7 +138,7 @@ def top(
     as_json: AsJson = False,
 ) -> None:
     """Watch a live fleet in a table, until Ctrl-C; with --json one line per look."""
-    from orchestrator.live_top import watch
+    from orchestrator.cli.live_top import watch
 
     watch(_client(address, token_file), count, every, as_json)
 
@@ -383,14 +383,14 @@ def clock(
 
 
 def _client(address: str, token_file: Path | None) -> LiveClient:
-    from orchestrator.live_client import LiveClient, read_token
+    from orchestrator.cli.live_client import LiveClient, read_token
 
     return LiveClient(address, read_token(token_file, TOKEN_VARIABLE))
 
 
 def _act(address: str, token_file: Path | None, as_json: bool, ask: Callable[[LiveClient], Any]) -> None:
     """Ask, show the answer, and leave: 0 done, 1 the fleet refused, 4 not decided yet."""
-    from orchestrator.live_client import ActionRefused
+    from orchestrator.cli.live_client import ActionRefused
 
     try:
         answer = ask(_client(address, token_file))

@@ -19,8 +19,8 @@ from attestation.ear import Ear, Submod, VerifierId
 from attestation.keys import Curve, derive_key
 from attestation.trust import Tier, TrustClaim
 from orchestrator.cli import app
+from orchestrator.cli.key_files import read_endorsements, read_keys
 from orchestrator.errors import UserMistake
-from orchestrator.key_files import read_endorsements, read_keys
 from orchestrator.serve import kbs
 
 SEED = "a machine"

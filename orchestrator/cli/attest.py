@@ -64,7 +64,7 @@ def token_decode(
     from attestation.diagnostic import diagnose
     from attestation.errors import Refused
     from orchestrator import tokens
-    from orchestrator.key_files import read_file, read_token
+    from orchestrator.cli.key_files import read_file, read_token
 
     data = read_file(file)
     if not diag:
@@ -83,7 +83,7 @@ def token_decode(
 def token_verify(file: TokenFile, key: KeyFile, nonce: Nonce = None, as_json: AsJson = False) -> None:
     """Verify a token: signatures, binding of realm to platform, freshness."""
     from orchestrator import tokens
-    from orchestrator.key_files import read_file, read_keys, read_nonce
+    from orchestrator.cli.key_files import read_file, read_keys, read_nonce
 
     anchors = read_keys(read_file(key), str(key))
     _answer(tokens.verify(read_file(file), anchors, read_nonce(nonce)), as_json)
@@ -102,7 +102,7 @@ def token_appraise(
     """Verify a token, and appraise its claims against reference values; good means that both halves are affirming."""
     from attestation.appraise import Scheme
     from orchestrator import tokens
-    from orchestrator.key_files import read_file, read_nonce
+    from orchestrator.cli.key_files import read_file, read_nonce
 
     references, anchors = _judges(key, corims, store)
     answer = tokens.appraise(read_file(file), anchors, read_nonce(nonce), references, Scheme(scheme.value))
@@ -120,7 +120,7 @@ def token_explain(
 ) -> None:
     """Go through verification and appraisal step by step, past what fails, and say what each step finds."""
     from orchestrator import tokens
-    from orchestrator.key_files import read_endorsements, read_file, read_keys, read_nonce
+    from orchestrator.cli.key_files import read_endorsements, read_file, read_keys, read_nonce
 
     references, endorsed = read_endorsements(corims or (), store)
     given = read_keys(read_file(key), str(key)) if key is not None else None
@@ -146,7 +146,7 @@ def token_create(
     from attestation.errors import Refused
     from attestation.stores import TrustAnchor, write_anchor_store
     from attestation.token import create
-    from orchestrator.key_files import read_file, read_nonce, write_file
+    from orchestrator.cli.key_files import read_file, read_nonce, write_file
 
     platform_key, realm_key = _evidence_keys(cpak, rak, seed)
     try:
@@ -173,7 +173,7 @@ def token_forge(
     from attestation.forge import MAX_CASES, forge
     from attestation.forge_recipes import Kind
     from attestation.stores import write_anchor_store, write_reference_store
-    from orchestrator.key_files import write_file
+    from orchestrator.cli.key_files import write_file
 
     unknown = sorted(set(kinds or ()) - set(Kind))
     if unknown:
@@ -203,8 +203,8 @@ def corim_inspect(file: CorimFile, as_json: AsJson = False) -> None:
     """Say what an unsigned CoRIM endorses."""
     from attestation.corim import read
     from attestation.errors import Refused
+    from orchestrator.cli.key_files import read_file
     from orchestrator.endorsements import describe, plain
-    from orchestrator.key_files import read_file
 
     try:
         found = read(read_file(file))
@@ -224,7 +224,7 @@ def corim_create(
 ) -> None:
     """Write a CoRIM from ccatoken stores, in the form that the Veraison library accepts."""
     from attestation.corim_write import write_platform, write_realm
-    from orchestrator.key_files import read_endorsements, read_file, read_keys, write_file
+    from orchestrator.cli.key_files import read_endorsements, read_file, read_keys, write_file
 
     if profile not in ("platform", "realm"):
         raise UserMistake(f"there is no CoRIM profile called {profile}", "--profile platform or --profile realm")
@@ -252,7 +252,7 @@ def corim_sign(file: CorimFile, key: PrivateKeyFile, out: Out, as_json: AsJson =
     from attestation.corim import read
     from attestation.corim_write import sign
     from attestation.errors import Refused
-    from orchestrator.key_files import read_file, read_signing_key, write_file
+    from orchestrator.cli.key_files import read_file, read_signing_key, write_file
 
     content, signer = read_file(file), read_signing_key(key)
     try:
@@ -268,8 +268,8 @@ def corim_verify(file: CorimFile, key: PublicKeyFile, as_json: AsJson = False) -
     """Verify a signed CoRIM, and say what it endorses."""
     from attestation.corim import read_signed
     from attestation.errors import Refused
+    from orchestrator.cli.key_files import read_file, read_public_key
     from orchestrator.endorsements import describe, plain
-    from orchestrator.key_files import read_file, read_public_key
 
     signer = read_public_key(key)
     try:
@@ -298,8 +298,8 @@ def ear_verify(
     """Verify an attestation result; good means that the signature holds and every submod is affirming."""
     from attestation import ear as results
     from attestation.errors import Refused
+    from orchestrator.cli.key_files import read_file, read_public_key
     from orchestrator.endorsements import describe_result
-    from orchestrator.key_files import read_file, read_public_key
 
     signer, data = read_public_key(key), read_file(file)
     now_s = int(time.time()) if at is None else at
@@ -337,7 +337,7 @@ def kbs_serve(
     tls_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM).")] = None,
 ) -> None:
     """Serve Trustee's key broker and Veraison's verification sessions until interrupted."""
-    from orchestrator.key_files import read_signing_key
+    from orchestrator.cli.key_files import read_signing_key
     from orchestrator.serve import kbs as service
 
     references, anchors = _judges(key, corims, store)
@@ -369,7 +369,7 @@ def kbs_get(
     from attestation import claims_json
     from attestation.errors import Refused
     from attestation.token import create
-    from orchestrator.key_files import read_file, write_file
+    from orchestrator.cli.key_files import read_file, write_file
     from orchestrator.serve.kbs_client import fetch
 
     platform_key, realm_key = _evidence_keys(cpak, rak, seed)
@@ -397,7 +397,7 @@ def kbs_get(
 
 def _judges(key: Path | None, corims: list[Path] | None, store: Path | None) -> tuple[ReferenceValues, TrustAnchors]:
     """What to compare with and whom to trust; a key given by itself outranks the anchors of the CoRIMs."""
-    from orchestrator.key_files import read_endorsements, read_file, read_keys
+    from orchestrator.cli.key_files import read_endorsements, read_file, read_keys
 
     references, anchors = read_endorsements(corims or (), store)
     if key is not None:
@@ -409,7 +409,7 @@ def _judges(key: Path | None, corims: list[Path] | None, store: Path | None) -> 
 
 def _evidence_keys(cpak: Path | None, rak: Path | None, seed: str | None) -> tuple[SigningKey, SigningKey]:
     from attestation.keys import derive_key
-    from orchestrator.key_files import read_signing_key
+    from orchestrator.cli.key_files import read_signing_key
 
     if seed is not None and cpak is None and rak is None:
         return derive_key(seed.encode(), "CPAK"), derive_key(seed.encode(), "RAK")
