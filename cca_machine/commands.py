@@ -563,8 +563,8 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 Record: TypeAlias = (
     MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill
-    | RealmEvidence | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused | SessionStep
-    | MigrationRound | MigrationPaused
+    | RealmEvidence | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused
+    | SessionStep | MigrationRound | MigrationPaused
     | CommandRefused
 )  # fmt: skip
 

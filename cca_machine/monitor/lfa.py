@@ -15,8 +15,8 @@ How a Host drives it (each call is an SMC on `Monitor.smc`; `x1` is the sequence
 
 What is refused where: PRIME authenticates (AUTH_ERROR: malformed, stranger, tampered, signed by too few, revoked, other
 signer than the slot's, lower security counter), asks the RMM whether a Realm forbids it (WRONG_STATE), and compares the
-data format of the image with that of the running one (DEVICE_ERROR). A new RMM that cannot read the state of the old one
-is thus known before any PE is held; real firmware finds out only when the new image runs, which costs the machine its
+data format of the image with that of the running one (DEVICE_ERROR). A new RMM that cannot read the state of the old is
+thus known before any PE is held; real firmware finds out only when the new image runs, which costs the machine its
 Realms. ACTIVATE refuses bytes other than the primed ones (COMPONENT_WRONG_STATE), and gives up a round in which they
 were exchanged while PEs gathered (ACTIVATION_FAILED).
 
