@@ -147,6 +147,8 @@ class Fleet(Protocol):
 
     def pids(self) -> list[int]: ...
 
+    def hosts(self) -> list[str]: ...
+
     def close(self) -> None: ...
 
 
@@ -383,6 +385,7 @@ class Run:
             "fleet": self.options.fleet,
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
+            "actor_hosts": self.fleet.hosts(),
             "head_pid": os.getpid(),
             "cluster_sha256": hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest(),
             "versions": {
