@@ -206,7 +206,8 @@ class RayHost:
         if self._spread is not None:
             self._spread.release()
         if self._joined:
-            self._ray.shutdown()
+            with self._chatter.ray_speaks():
+                self._ray.shutdown()
             _hush(logging.NullHandler())
         if self._warden is not None:
             self._warden.dismiss()

@@ -359,8 +359,10 @@ class Run:
         self.fleet.close()
         if not self.store_closed:
             self.store_closed = True
-            self.store.close()
-            self._hold.close()
+            try:
+                self.store.close()
+            finally:
+                self._hold.close()
 
     store_closed = False
 

@@ -8,29 +8,36 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120
-LOOPBACK: dict[bool, dict[str, str]] = {True: {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, False: {}}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class RunUnderWay:
     """`realmfleet run FILE WORDS`, begun; `prefix` goes before the command, as in `ip netns exec NAME`.
 
-    A fresh shell has nothing of the Ray of this process; `loopback` has the run's Ray speak on loopback alone.
+    A fresh shell has nothing of the Ray of this process but what `environment` says; unless told, Ray is to speak on
+    loopback alone.
     """
 
     def __init__(
-        self, folder: Path, file: Path, *words: str, prefix: Sequence[str] = (), loopback: bool = True
+        self,
+        folder: Path,
+        file: Path,
+        *words: str,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] = LOOPBACK,
     ) -> None:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        folder.mkdir(parents=True, exist_ok=True)
         self.run_dir = folder / "run"
         command = [sys.executable, "-m", "orchestrator.cli", "run", str(file), "--json", "--out", str(self.run_dir)]
         self.process = subprocess.Popen(
-            [*prefix, *command, *words], cwd=folder, env={**ours, **LOOPBACK[loopback], "PYTHONPATH": str(ROOT)},
+            [*prefix, *command, *words], cwd=folder, env={**ours, **environment, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
