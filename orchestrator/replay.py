@@ -48,6 +48,11 @@ class Replayed(Struct, frozen=True):
 def replay_run(run_dir: Path) -> Replayed:
     """Run it again in this process and compare; a directory that holds no run is the user's mistake."""
     manifest = rundir.read_manifest(run_dir)
+    if manifest.get("extensions"):
+        told = ", ".join(manifest["extensions"])
+        raise UserMistake(
+            f"{run_dir} was run with code of its own: {told}", "run that script again; same seed, same run"
+        )
     cluster, seed = cluster_of(run_dir), int(manifest["seed"])
     with open_run(run_dir) as reader:
         entries = reader.inputs(inputs.decode)
