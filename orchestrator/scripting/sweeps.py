@@ -1,7 +1,7 @@
 """Sweeps from a script: many values, many seeds, one table.
 
     swept = run_sweep("clusters/small.yaml", {"control.lease": ["10s", "30s"]}, seeds=range(1, 6))
-    swept.table.group_by("control.lease").mean()
+    swept.table.group_by("control.lease").agg(polars.mean("downtime_total_ms"))
     swept.plot("downtime_p99_ms")
 
 It is `realmfleet sweep`: runs that have finished under the same file and seed are read, not repeated.

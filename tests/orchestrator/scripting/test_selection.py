@@ -26,7 +26,7 @@ def test_realms_are_chosen_by_image_machine_and_by_a_function(fleet: Fleet) -> N
 
 
 def test_a_word_that_nobody_knows_is_refused(fleet: Fleet) -> None:
-    with pytest.raises(FleetError, match="a machine has no rak .did you mean 'rack'"):
+    with pytest.raises(FleetError, match=r"a machine has no rak .did you mean 'rack'"):
         fleet.machines.where(rak="r1")
 
 
