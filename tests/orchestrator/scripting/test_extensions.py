@@ -30,6 +30,19 @@ def test_a_score_that_rises_with_every_realm_packs_them_all_onto_one_machine(ope
     assert placed[0]["best"][0] == {"machine": "r1-std-01", "score": 3, "parts": {"residents": 3}}
 
 
+def gathered(machine: MachineView, kind: RealmKind, store: Store) -> dict[str, int]:
+    """One Realm a machine, in the rack that has some already; the very first goes to r2-std-02."""
+    rack = sum(len(other.residents) for other in store.machines.values() if other.rack == machine.rack)
+    return {"rack": rack, "alone": -10 * len(machine.residents), "first": int(machine.name == "r2-std-02")}
+
+
+def test_a_placement_may_raise_the_score_of_another_machine(opened: Callable[..., Fleet]) -> None:
+    spec = Spec("lab", memory="2GiB", duration="1min").rack("r1", 1).rack("r2", 2).realms("web", count=2)
+    fleet = opened(spec.set("realms.web.memory", "16MiB"), score=gathered)
+    fleet.until(lambda fleet: fleet.realms.states == {"serving": 2}, within="30s")
+    assert sorted(realm.machine for realm in fleet.realms) == ["r2-std-01", "r2-std-02"]
+
+
 def test_without_it_they_are_spread(opened: Callable[..., Fleet]) -> None:
     fleet = opened(lab())
     fleet.until(lambda fleet: fleet.realms.states == {"serving": 6}, within="30s")
