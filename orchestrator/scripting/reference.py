@@ -68,7 +68,7 @@ def _signature(thing: Any) -> str:
 
 
 def _parameter(one: inspect.Parameter) -> str:
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(one.kind, "")
+    stars = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
     default = "" if one.default is inspect.Parameter.empty else f"={one.default!r}"
     return f"{stars}{one.name}{default if len(default) < 40 else '=...'}"
 
