@@ -88,6 +88,7 @@ class MachineSpec(Struct, frozen=True):
     quirks: str = "suggested"
     leases: bool = True
     firmware_policy: SigningPolicy = SigningPolicy()
+    host_version: str = "1.0.0"
 
 
 # -- commands: what the control plane asks ---------------------------------------------------------------------------

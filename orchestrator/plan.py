@@ -84,6 +84,7 @@ def _machine(
         quirks=profile.quirks,
         leases=cluster.control.leases,
         firmware_policy=firmware.policy,
+        host_version=profile.host,
     )
 
 

@@ -105,6 +105,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.firmware_floor,
     releases.revocations,
     releases.steering,
+    releases.skew,
     deeds.events,
     deeds.starts,
     deeds.arrivals,
