@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from attestation.firmware_policy import SigningPolicy
 from cca_machine.migration.precopy import Terms
+from cca_machine.pod import PodRefused, PodSpec, PodStepped
 
 CONTROL = "control"
 """Name of the control plane as an endpoint of messages."""
@@ -61,6 +62,7 @@ class RealmSpec(Struct, frozen=True):
     workload: Workload
     hash_algo: str = "sha-256"
     rpv: bytes = bytes(64)
+    pod: PodSpec | None = None
 
 
 class MachineSpec(Struct, frozen=True):
@@ -247,6 +249,12 @@ class FaultKind(StrEnum):
     """The host flips a bit in every token it forwards."""
     STALE_TOKEN = "attest.stale-token"
     """The host answers with the first token it ever saw of the Realm instead of a fresh one."""
+    STALE_NONCE = "attest.stale-nonce"
+    """The host hands guests the first nonce it ever saw instead of the verifier's fresh one."""
+    TAMPERED_IMAGE = "pod.tampered-image"
+    """The host flips a bit in every image layer that it fetches for a pod."""
+    TAMPERED_INIT_DATA = "pod.tampered-init-data"
+    """The host gives pods init-data whose image policy accepts anything."""
     ACTIVATION_FAILURE = "firmware.activation-failure"
     """LFA_ACTIVATE answers ACTIVATION_FAILED before the old image is given up."""
 
@@ -554,7 +562,8 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 Record: TypeAlias = (
     MachineBooted | MachineLost | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill | RealmEvidence
-    | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused | SessionStep
+    | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused
+    | SessionStep
     | MigrationRound | MigrationPaused
     | CommandRefused
 )  # fmt: skip
