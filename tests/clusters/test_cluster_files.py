@@ -69,7 +69,7 @@ def test_an_experiment_asks_only_checkers_that_exist(path: Path) -> None:
 
 
 ELSEWHERE = {"pod.tampered-image", "pod.tampered-init-data", "firmware.pe-absent"}
-"""Faults that the storm leaves out: its Realms are no pods, and a PE that hangs is shown where firmware is rolled out."""
+"""Faults that the storm leaves out: its Realms are no pods, and a PE that hangs belongs to rollouts."""
 
 
 def test_the_storm_holds_every_kind_of_fault_that_its_fleet_can_meet() -> None:
