@@ -11,6 +11,7 @@ the part they own and read the rest:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -275,6 +276,8 @@ class Store:
         self.kinds_on: dict[tuple[str, str], int] = {}
         """How many Realms of a kind are bound to a machine, and to a rack: (kind, machine or rack:NAME)."""
         self.notes: list[Note] = []
+        self.scoring: Callable[[MachineView, RealmKind, Store], Mapping[str, int]] | None = None
+        """A script's own score in place of `orchestrator.scheduler.scores`; see `orchestrator.extensions`."""
         self.requested = False
         """Set by every request: the control plane looks again at the next boundary."""
 

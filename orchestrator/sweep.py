@@ -103,7 +103,7 @@ def variants(text: str, name: str, settings: Sequence[str]) -> list[Variant]:
     for chosen in itertools.product(*axes):
         data = _tree(text, name)
         for path, value in chosen:
-            _put(data, path, value)
+            put(data, path, document.resolve_plain(value))
         variant = Variant(tuple(chosen), text if not chosen else json.dumps(data, indent=1) + "\n")
         loaded = load_text(variant.text, name)
         if loaded.value is None:
@@ -130,7 +130,7 @@ def _tree(text: str, name: str) -> Any:
         raise UserMistake(f"{name}: {refused}", "`realmfleet validate` tells more") from refused
 
 
-def _put(data: Any, path: str, value: str) -> None:
+def put(data: Any, path: str, value: Any) -> None:
     """Put a value where a dotted path leads; mappings on the way are made, places of lists must exist."""
     parts, node = path.split("."), data
     for number, part in enumerate(parts):
@@ -138,12 +138,12 @@ def _put(data: Any, path: str, value: str) -> None:
         key: Any = part
         if isinstance(node, list):
             if not part.isdecimal() or int(part) >= len(node):
-                raise UserMistake(f"--set {path}: there is no entry {part}", f"entries are 0 to {len(node) - 1}")
+                raise UserMistake(f"{path}: there is no entry {part}", f"entries are 0 to {len(node) - 1}")
             key = int(part)
         elif not isinstance(node, dict):
-            raise UserMistake(f"--set {path}: {'.'.join(parts[:number])} holds no keys", "name a path of the file")
+            raise UserMistake(f"{path}: {'.'.join(parts[:number])} holds no keys", "name a path of the file")
         if last:
-            node[key] = document.resolve_plain(value)
+            node[key] = value
         else:
             node = node[key] if isinstance(node, list) else node.setdefault(key, {})
 

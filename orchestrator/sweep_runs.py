@@ -76,10 +76,12 @@ def unpack_run(packed: bytes, out: Path) -> None:
 
 
 def processes(side_by_side: int) -> RunAll:
-    """Runs as processes of this host."""
+    """Runs as processes of this host; one at a time, they need none but this."""
 
     def run_all(jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
-        if not jobs:
+        if side_by_side == 1:
+            yield from ((place, run_here(job)) for place, job in enumerate(jobs))
+        if side_by_side == 1 or not jobs:
             return
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(side_by_side, len(jobs)), mp_context=context) as pool:

@@ -323,9 +323,11 @@ def fault_inject(
     as_json: AsJson = False,
 ) -> None:
     """Let a fault strike now; it heals itself after --for."""
+    from orchestrator.scripting.faults import side
+
     body: dict[str, Any] = {"fault": kind, "for": lasts, "loss": loss, "delay": delay}
     if between:
-        body["between"] = [_side(text) for text in between]
+        body["between"] = [side(text) for text in between]
         body["one_way"] = one_way
     else:
         chosen = {"machine": machine, "rack": rack, "realm": realm, "count": count}
@@ -428,15 +430,6 @@ def _number(text: str) -> int:
     if not text.isdecimal():
         raise UserMistake(f"--wave {text} is neither a number nor a share", "write 1, or 30%")
     return int(text)
-
-
-def _side(text: str) -> Any:
-    if text == "control":
-        return text
-    key, colon, name = text.partition(":")
-    if not colon or key not in ("machine", "rack", "realm"):
-        raise UserMistake(f"--between {text} names no end", "control, machine:NAME, rack:NAME or realm:NAME")
-    return {key: name}
 
 
 def _counts(counts: dict[str, int]) -> str:
