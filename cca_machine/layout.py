@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from cca_machine import image as images
 from cca_machine.abi.rmi import PAGE_BYTES, HashAlgorithm
+from cca_machine.abi.rmi2 import MEC_POLICY_SHIFT, MEC_PRIVATE, SHA_384
 from cca_machine.commands import ImageSpec, RealmSpec
 from cca_machine.devicetree import device_tree
 from cca_machine.errors import ImpossibleRealm
@@ -56,7 +57,12 @@ class HostRequest(IntEnum):
     POWER_OFF = 3
 
 
-HASHES = {"sha-256": HashAlgorithm.SHA_256, "sha-512": HashAlgorithm.SHA_512}
+HASHES: dict[str, int] = {"sha-256": HashAlgorithm.SHA_256, "sha-512": HashAlgorithm.SHA_512, "sha-384": SHA_384}
+LATER_HASHES = frozenset({"sha-384"})
+"""Hashes that only RMM 2.0 measures with."""
+
+SHARED, PRIVATE = "shared", "private"
+"""Whether a Realm shares the memory encryption context of all Realms, or wants one of its own (RMM 2.0)."""
 
 
 class RecPlan(Struct, frozen=True):
@@ -200,6 +206,7 @@ def plan(realm: RealmSpec) -> LoadPlan:
         mailbox=mailbox,
         mailbox_bytes=MAILBOX_BYTES,
         recs=(boot, *(RecPlan(mpidr, False, 0, (0,) * 8) for mpidr in mpidrs[1:])),
+        flags=MEC_PRIVATE << MEC_POLICY_SHIFT if realm.mec == PRIVATE else 0,
     )
 
 
