@@ -29,8 +29,7 @@ def destroy(front: Front, pool: GranulePool, footprint: Footprint) -> list[tuple
     try:
         if footprint.created:
             front.stop(footprint.rd)
-            for span in list(footprint.data):
-                front.take_memory(pool, footprint, span)
+            front.take_memory(pool, footprint)
             _destroy_tables(front, footprint)
             for rec in footprint.recs:
                 front.destroy_rec(rec.rec)

@@ -12,7 +12,16 @@ from hashlib import sha512
 import msgspec
 
 from attestation import rim
-from attestation.rim import DataCreate, HashAlgorithm, PageDigests, RealmCreate, RecCreate, RimEvent, RipasInit
+from attestation.rim import (
+    DataCreate,
+    HashAlgorithm,
+    PageDigests,
+    RealmCreate,
+    RecCreate,
+    RimEvent,
+    RimRule,
+    RipasInit,
+)
 from attestation.stores import RealmReference
 from cca_machine import layout
 from cca_machine.commands import ImageSpec, RealmSpec, Workload
@@ -38,6 +47,7 @@ def realm_spec(cluster: Cluster, kind_name: str, realm: str, incarnation: int) -
         workload=Workload(shape.requests_per_s, shape.cpu, shape.dirty, shape.working_set),
         hash_algo=kind.hash,
         rpv=personalization(realm),
+        mec=kind.mec,
     )
 
 
@@ -51,14 +61,29 @@ def resource_path(cluster: Cluster, kind_name: str) -> str:
     return f"{SECRET_REPOSITORY}/{SECRET_TYPE}/{cluster.realms[kind_name].secret}"
 
 
-def expected_rim(spec: RealmSpec) -> bytes:
+def rim_rule(edition: str, quirks: str) -> RimRule:
+    """By which rules an RMM measures: 2.0 leaves RIPAS out and starts from zero, TF-RMM's from the parameters."""
+    if edition == "1.0":
+        return RimRule.RMM_1_0
+    return RimRule.RMM_2_0 if quirks == "tf-rmm" else RimRule.RMM_2_0_TEXT
+
+
+def rim_rules(cluster: Cluster) -> tuple[RimRule, ...]:
+    """The rules of all machines of the cluster, each once."""
+    used = {name for rack in cluster.racks.values() for name in rack.machines}
+    profiles = [profile for name, profile in cluster.profiles.items() if name in used]
+    return tuple(dict.fromkeys(rim_rule(profile.edition, profile.quirks) for profile in profiles))
+
+
+def expected_rim(spec: RealmSpec, rule: RimRule = RimRule.RMM_1_0) -> bytes:
     """The RIM of a Realm built from `spec` (DEN0137 1.0-rel0, section A7.1); name, incarnation and RPV do not enter."""
-    return _rim(msgspec.structs.replace(spec, realm="", incarnation=0, kind="", rpv=bytes(64), workload=Workload()))
+    unnamed = msgspec.structs.replace(spec, realm="", incarnation=0, kind="", rpv=bytes(64), workload=Workload())
+    return _rim(unnamed, rule)
 
 
 @lru_cache(maxsize=1024)
-def _rim(spec: RealmSpec) -> bytes:
-    return rim.compute(_events(layout.plan(spec)))
+def _rim(spec: RealmSpec, rule: RimRule) -> bytes:
+    return rim.compute(_events(layout.plan(spec)), rule=rule)
 
 
 def _events(plan: layout.LoadPlan) -> Iterator[RimEvent]:
@@ -77,11 +102,12 @@ def _events(plan: layout.LoadPlan) -> Iterator[RimEvent]:
 
 
 def realm_references(cluster: Cluster) -> tuple[RealmReference, ...]:
-    """One reference value per distinct Realm image and shape of the cluster."""
+    """One reference value per distinct Realm image and shape of the cluster, and per rule of its machines."""
     references: dict[bytes, RealmReference] = {}
     for kind_name in cluster.realms:
-        value = expected_rim(realm_spec(cluster, kind_name, "", 0))
-        references.setdefault(
-            value, RealmReference(initial_measurement=value, class_id=value, name=kind_name, source="computed")
-        )
+        for rule in rim_rules(cluster):
+            value = expected_rim(realm_spec(cluster, kind_name, "", 0), rule)
+            references.setdefault(
+                value, RealmReference(initial_measurement=value, class_id=value, name=kind_name, source="computed")
+            )
     return tuple(references.values())

@@ -199,8 +199,22 @@ class Front10:
     def stop(self, rd: int) -> None:
         """RMM 1.0 need not be told."""
 
-    def take_memory(self, pool: GranulePool, footprint: Footprint, span: Span) -> None:
+    def take_memory(self, pool: GranulePool, footprint: Footprint) -> None:
         """RMI_DATA_DESTROY led by the `top` that the RMM answers; blocks are unfolded first."""
+        for span in list(footprint.data):
+            self._take_span(pool, footprint, span)
+
+    def destroy_rec(self, rec: int) -> None:
+        """RMI_REC_DESTROY."""
+        self.door.rmi(Rmi.REC_DESTROY, rec)
+
+    def destroy_realm(self, rd: int) -> None:
+        """RMI_REALM_DESTROY."""
+        self.door.rmi(Rmi.REALM_DESTROY, rd)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _take_span(self, pool: GranulePool, footprint: Footprint, span: Span) -> None:
         ipa = span.ipa
         while ipa < span.top:
             count = (span.top - ipa) // GRANULE_BYTES
@@ -212,16 +226,6 @@ class Front10:
             if missing_level(last[0]) is None:
                 raise RmiRefusal(Rmi.DATA_DESTROY, last[0], (footprint.rd, ipa))
             ipa = self._take_blocks(pool, footprint, ipa, span.top) if top == ipa else max(top, ipa + GRANULE_BYTES)
-
-    def destroy_rec(self, rec: int) -> None:
-        """RMI_REC_DESTROY."""
-        self.door.rmi(Rmi.REC_DESTROY, rec)
-
-    def destroy_realm(self, rd: int) -> None:
-        """RMI_REALM_DESTROY."""
-        self.door.rmi(Rmi.REALM_DESTROY, rd)
-
-    # -- inside ------------------------------------------------------------------------------------------------------
 
     def _granules(self, command: Rmi, base: int, count: int) -> Reached:
         done, last = self.door.ask_run(command, (base,), (GRANULE_BYTES,), count)

@@ -212,9 +212,16 @@ class Front20:
         """RMI_REALM_TERMINATE: the Realm is a ZOMBIE from now on."""
         self.door.rmi(Rmi2.REALM_TERMINATE, rd)
 
-    def take_memory(self, pool: GranulePool, footprint: Footprint, span: Span) -> None:
-        """RMI_RTT_DATA_UNMAP, blocks as they are."""
-        self._unmap(footprint.rd, span.ipa, span.top)
+    def take_memory(self, pool: GranulePool, footprint: Footprint) -> None:
+        """RMI_RTT_DATA_UNMAP, blocks as they are: pages that were loaded may have become part of one."""
+        ranges: list[tuple[int, int]] = []
+        for span in sorted(footprint.data, key=lambda span: span.ipa):
+            if ranges and ranges[-1][1] == span.ipa:
+                ranges[-1] = ranges[-1][0], span.top
+            else:
+                ranges.append((span.ipa, span.top))
+        for base, top in ranges:
+            self._unmap(footprint.rd, base, top)
 
     def destroy_rec(self, rec: int) -> None:
         """RMI_REC_DESTROY; the auxiliary granules are reclaimed."""

@@ -170,8 +170,8 @@ class Front(Protocol):
         """Say that no REC of the Realm will run again."""
         ...
 
-    def take_memory(self, pool: GranulePool, footprint: Footprint, span: Span) -> None:
-        """Take everything that is assigned in `span` out of the Realm, blocks or pages. Raises Refusal."""
+    def take_memory(self, pool: GranulePool, footprint: Footprint) -> None:
+        """Take everything that is assigned out of the Realm, blocks or pages; it stays delegated. Raises Refusal."""
         ...
 
     def destroy_rec(self, rec: int) -> None:
