@@ -31,7 +31,6 @@ from cca_machine.monitor.components import COMPONENTS
 from cca_machine.monitor.dispatch import Monitor
 from cca_machine.monitor.services import RmmServices
 from cca_machine.monitor.state import MonitorState
-from cca_machine.rmm.core import TokenMaker
 from cca_machine.rmm.features import EDITION_1_0, EDITION_2_0, RmmFeatures
 from cca_machine.rmm.features_2_0 import LaterFeatures
 from cca_machine.rmm.measurement import RIM, digest_size
@@ -55,9 +54,9 @@ WIDE_VMID_BITS = 16
 class RmmSlot:
     """Where EL3 enters the RMM: implements `monitor.ports.RmmPort` around whatever image runs."""
 
-    def __init__(self, rmm: Rmm, token_maker: Callable[[], TokenMaker]) -> None:
+    def __init__(self, rmm: Rmm, services: RmmServices) -> None:
         self.rmm = rmm
-        self._token_maker = token_maker
+        self._services = services
         self._door: Rmm | RecordedDoor = rmm
         self.sink: Callable[[dict[str, Any]], None] | None = None
 
@@ -89,8 +88,12 @@ class RmmSlot:
 
     def handover(self, image_sequence: int) -> int:
         """A new image takes over the state, and asks EL3 for key and platform token again."""
-        self.rmm.core.tokens = self._token_maker()
+        self.rmm.take_over(self._services)
         return BootStatus.OK
+
+    def lfa_disallowing(self) -> int:
+        """Realms whose owner forbids live activation."""
+        return self.rmm.lfa_disallowing
 
     def fail(self) -> None:
         """The RMM is lost until the next cold boot."""
@@ -141,8 +144,9 @@ class Board:
         services = RmmServices(state.monitor, running.hardware)
         quirks = EDITION_QUIRKS[spec.edition][spec.quirks]
         maker = TOKEN_MAKERS[spec.token_profile]
-        rmm = Rmm(running.rmm, running.hardware, services, self.guests, features_of(spec), quirks, maker(services))
-        self.slot = RmmSlot(rmm, lambda: maker(services))
+        features = features_of(spec)
+        rmm = Rmm(running.rmm, running.hardware, services, self.guests, features, quirks, maker=maker)
+        self.slot = RmmSlot(rmm, services)
         self.monitor = Monitor(state.monitor, running.hardware, self.slot, spec)
         self.truth = FirmwareTruth(state.monitor, running.rmm)
         bank = running.rmm.granules.banks[0]

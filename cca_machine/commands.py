@@ -51,7 +51,8 @@ class Workload(Struct, frozen=True):
 class RealmSpec(Struct, frozen=True):
     """One incarnation of a Realm as its VMM is asked to build it. A restart elsewhere is a new incarnation.
 
-    `mec` is `shared`, or `private` for a memory encryption context of its own, which takes RMM 2.0.
+    `mec` is `shared`, or `private` for a memory encryption context of its own; `lfa` is `allow`, or `disallow` where no
+    firmware may be activated under the Realm. Only RMM 2.0 can keep the latter of both.
     """
 
     realm: str
@@ -65,6 +66,7 @@ class RealmSpec(Struct, frozen=True):
     hash_algo: str = "sha-256"
     rpv: bytes = bytes(64)
     mec: str = "shared"
+    lfa: str = "allow"
 
 
 class MachineSpec(Struct, frozen=True):
@@ -257,6 +259,8 @@ class FaultKind(StrEnum):
     """The host answers with the first token it ever saw of the Realm instead of a fresh one."""
     ACTIVATION_FAILURE = "firmware.activation-failure"
     """LFA_ACTIVATE answers ACTIVATION_FAILED before the old image is given up."""
+    PE_ABSENT = "firmware.pe-absent"
+    """A PE never calls LFA_ACTIVATE: the others hang in EL3 until the watchdog resets the machine."""
 
 
 class Inject(Struct, frozen=True, tag="inject"):
@@ -437,6 +441,13 @@ class MachineLost(Struct, frozen=True, tag="machine.lost"):
     realms: tuple[tuple[str, int], ...]
 
 
+class MachineHung(Struct, frozen=True, tag="machine.hung"):
+    """Every PE but `absent` waits in the pen of LFA_ACTIVATE, interrupts masked: nothing executes any more."""
+
+    component: str
+    absent: int
+
+
 class MachineFrozen(Struct, frozen=True, tag="machine.frozen"):
     realms: tuple[tuple[str, int], ...]
 
@@ -562,9 +573,9 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 
 Record: TypeAlias = (
-    MachineBooted | MachineLost | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill | RealmEvidence
-    | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused | SessionStep
-    | MigrationRound | MigrationPaused
+    MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill
+    | RealmEvidence | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused
+    | SessionStep | MigrationRound | MigrationPaused
     | CommandRefused
 )  # fmt: skip
 

@@ -77,6 +77,14 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     file: str = ""
 
 
+class Forked(Struct, frozen=True):
+    """A run as a branch of another: where from, at which boundary (virtual ns), and all inputs, old and injected."""
+
+    source: str
+    at_ns: int
+    inputs: list[ExternalInput]
+
+
 class RunResult(Struct, frozen=True):
     """What came of a run: the summary of its trace, the verdicts of the checkers, and what it took."""
 
@@ -139,6 +147,8 @@ class Fleet(Protocol):
 
     def pids(self) -> list[int]: ...
 
+    def hosts(self) -> list[str]: ...
+
     def close(self) -> None: ...
 
 
@@ -153,12 +163,14 @@ class Run:
         *,
         repeat: str = "",
         resumed: Sequence[ExternalInput] | None = None,
+        forked: Forked | None = None,
     ) -> None:
         """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, now carried on."""
         self.cluster = cluster
         self.options = options
         self._repeat = repeat
         self._resumed = resumed
+        self._forked = forked
         self.seed = self.cluster.seed if options.seed is None else options.seed
         self.until_ns = self.cluster.duration if options.until_ns is None else options.until_ns
         self.plan = plan(self.cluster, self.seed)
@@ -192,6 +204,7 @@ class Run:
         try:
             file = self.path / rundir.DATABASE
             self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
+            given = self._given()
             self.trace = Trace(self.store)
             self.carried = Carried()
             self.assembly: Assembly = assemble(self.plan, self._keep_token)
@@ -203,12 +216,20 @@ class Run:
                 self.trace,
                 self.store,
                 skip=self.options.skip,
-                recorded=self._resumed or (),
+                recorded=given,
             )
             self._door = self._listen_at_the_door()
         except BaseException:
             self.fleet.close()
             raise
+
+    def _given(self) -> Sequence[ExternalInput]:
+        """Inputs known from the start: those of a killed run, or those of a branch, which are journaled here."""
+        if self._forked is None:
+            return self._resumed or ()
+        for entry in self._forked.inputs:
+            self.store.admitted(entry)
+        return self._forked.inputs
 
     def _ray_fleet(self, specs: list[Any]) -> Any:
         from orchestrator.fleet.ray import RayFleet
@@ -338,8 +359,10 @@ class Run:
         self.fleet.close()
         if not self.store_closed:
             self.store_closed = True
-            self.store.close()
-            self._hold.close()
+            try:
+                self.store.close()
+            finally:
+                self._hold.close()
 
     store_closed = False
 
@@ -360,10 +383,11 @@ class Run:
             "repeat": self.repeat,
             "file": self.options.file,
             "until_ns": self.until_ns,
-            "staged": bool(self._repeat),
+            "staged": bool(self._repeat) and self._forked is None,
             "fleet": self.options.fleet,
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
+            "actor_hosts": self.fleet.hosts(),
             "head_pid": os.getpid(),
             "cluster_sha256": hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest(),
             "versions": {
@@ -374,6 +398,8 @@ class Run:
                 "cbor2": version("cbor2"),
             },
         }
+        if self._forked is not None:
+            manifest["forked"] = {"from": self._forked.source, "at_ns": self._forked.at_ns}
         if result is not None:
             manifest["trace_digest"] = result.trace_digest
             manifest["result"] = result.as_json()

@@ -40,6 +40,8 @@ def why_not(kind: RealmKind, profile: Profile) -> str:
     later = profile.edition == "2.0"
     if kind.hash == "sha-384" and not later:
         return f"RMM {profile.edition} does not measure with sha-384; edition 2.0 does"
+    if kind.lfa == "disallow" and not later:
+        return f"RMM {profile.edition} has no LFA policy; edition 2.0 has"
     if kind.mec != "private":
         return ""
     if not later:
@@ -68,7 +70,7 @@ def kinds_have_a_home(facts: Facts) -> Iterator[Finding]:
     for name, kind in facts.cluster.realms.items():
         reasons = [why_not(kind, profile) for profile in facts.profiles.values()]
         if all(reasons):
-            key = "hash" if kind.hash == "sha-384" else "mec"
+            key = "hash" if kind.hash == "sha-384" else "lfa" if kind.lfa == "disallow" else "mec"
             yield Finding(
                 ("realms", name, key), f"no machine can run it: {reasons[0]}", 'add an edition: "2.0" profile'
             )

@@ -48,6 +48,7 @@ def realm_spec(cluster: Cluster, kind_name: str, realm: str, incarnation: int) -
         hash_algo=kind.hash,
         rpv=personalization(realm),
         mec=kind.mec,
+        lfa=kind.lfa,
     )
 
 
@@ -83,16 +84,17 @@ def expected_rim(spec: RealmSpec, rule: RimRule = RimRule.RMM_1_0) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _rim(spec: RealmSpec, rule: RimRule) -> bytes:
-    return rim.compute(_events(layout.plan(spec)), rule=rule)
+    return rim.compute(_events(layout.plan(spec), rule), rule=rule)
 
 
-def _events(plan: layout.LoadPlan) -> Iterator[RimEvent]:
-    """The plan's measured events in the calculator's words."""
+def _events(plan: layout.LoadPlan, rule: RimRule) -> Iterator[RimEvent]:
+    """The plan's measured events in the calculator's words; an RMM 2.0 is given its policies in the flags."""
+    policies = 0 if rule is RimRule.RMM_1_0 else plan.policy_flags
     digests = PageDigests(HashAlgorithm(int(plan.hash_algo)))
     for event in layout.measured_events(plan):
         match event:
             case layout.RealmCreated():
-                yield RealmCreate(**msgspec.structs.asdict(event))
+                yield RealmCreate(**{**msgspec.structs.asdict(event), "flags": event.flags | policies})
             case layout.RipasInitialised():
                 yield RipasInit(event.base, event.top)
             case layout.DataLoaded():

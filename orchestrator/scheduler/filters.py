@@ -64,7 +64,7 @@ def by_vmids(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) ->
 
 def by_edition(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) -> str:
     """What only RMM 2.0 has, and encryption contexts, must be there at all."""
-    if kind.mec == "shared" and kind.hash != "sha-384":
+    if kind.mec == "shared" and kind.hash != "sha-384" and kind.lfa == "allow":
         return ""
     return why_not(kind, store.cluster.profiles[machine.profile])
 

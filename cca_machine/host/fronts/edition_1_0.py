@@ -20,7 +20,7 @@ from cca_machine.host.donor import GranulePool
 from cca_machine.host.door import Door, RmiRefusal, missing_level
 from cca_machine.host.footprint import BLOCK_BYTES, PAGE_LEVEL, Footprint, RecGranules, Span, TableGranule
 from cca_machine.host.fronts.front import Hands, Progress, Reached
-from cca_machine.layout import LATER_HASHES, PRIVATE, LoadPlan
+from cca_machine.layout import DISALLOW, LATER_HASHES, PRIVATE, LoadPlan
 
 S2_NORMAL_WRITE_BACK = 6 << 2
 """MemAttr of an unprotected mapping with FEAT_S2FWB (KVM MT_S2_FWB_NORMAL)."""
@@ -43,9 +43,11 @@ class Front10:
         return 0
 
     def lacks(self, realm: RealmSpec) -> str:
-        """An encryption context of its own, or SHA-384."""
+        """An encryption context of its own, a say about live activation, or SHA-384."""
         if realm.mec == PRIVATE:
             return "RMM 1.0 has no memory encryption contexts; a private one needs edition 2.0"
+        if realm.lfa == DISALLOW:
+            return "RMM 1.0 has no LFA policy: it cannot keep firmware from being activated; that needs edition 2.0"
         if realm.hash_algo in LATER_HASHES:
             return f"RMM 1.0 does not measure with {realm.hash_algo}; that needs edition 2.0"
         return ""

@@ -107,7 +107,7 @@ class Front20:
     def create_realm(self, plan: LoadPlan, footprint: Footprint) -> None:
         """RMI_REALM_CREATE; VMID and MECID are the RMM's choice, the policy of the context stands in the flags."""
         params = RealmParams2(
-            flags=plan.flags,
+            flags=plan.flags | plan.policy_flags,
             s2sz=plan.ipa_width,
             sve_vl=plan.sve_vl,
             num_bps=plan.num_bps,

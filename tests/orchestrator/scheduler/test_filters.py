@@ -66,7 +66,7 @@ def test_every_filter_has_a_name_of_its_own() -> None:
     assert len(names) == len(set(names)) == 12
 
 
-@pytest.mark.parametrize("web", [{"mec": "private"}, {"hash": "sha-384"}], ids=["private context", "sha-384"])
+@pytest.mark.parametrize("web", [{"mec": "private"}, {"hash": "sha-384"}, {"lfa": "disallow"}], ids=str)
 def test_what_only_edition_2_0_has_is_placed_there_alone(cluster_file: Any, web: dict[str, Any]) -> None:
     base = {"pes": 4, "memory": "256MiB", "firmware": "base"}
     kind = {"image": "web", "memory": "16MiB", **web}

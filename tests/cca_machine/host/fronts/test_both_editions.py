@@ -94,6 +94,16 @@ def test_a_live_activation_under_a_realm_keeps_it_and_gives_it_a_new_key(kit: An
     assert list(state_of(world).rmm.granules.runs()) == []
 
 
+def test_a_realm_that_forbids_live_activation_keeps_the_firmware_as_it_is(kit: Any) -> None:
+    world = kit.World("m", **SECOND)
+    world.serve(realm=kit.realm_spec(lfa="disallow"))
+    primed = world.do("m", c.Prime(kit.firmware_image("RMM", "1.1.0", security_version=2)), 5 * S)
+    refused = primed if isinstance(primed, c.Refused) else world.do("m", c.Activate("RMM"))
+    assert isinstance(refused, c.Refused)
+    assert world.machines["m"]._on().monitor.versions["RMM"] == "1.0.0"
+    assert world.do("m", c.Stop("r", 1)) == c.Stopped("r", 1)
+
+
 @editions
 def test_after_a_power_loss_the_rmm_is_made_ready_again(kit: Any, fields: dict[str, Any]) -> None:
     world = kit.World("m", **fields)
@@ -153,8 +163,12 @@ def test_a_machine_takes_no_realm_that_was_built_under_another_edition(kit: Any)
 
 @pytest.mark.parametrize(
     ("realm", "says"),
-    [({"mec": "private"}, "memory encryption contexts"), ({"hash_algo": "sha-384"}, "sha-384")],
-    ids=["private context", "sha-384"],
+    [
+        ({"mec": "private"}, "memory encryption contexts"),
+        ({"hash_algo": "sha-384"}, "sha-384"),
+        ({"lfa": "disallow"}, "LFA policy"),
+    ],
+    ids=["private context", "sha-384", "no live activation"],
 )
 def test_what_only_edition_2_0_has_is_refused_on_1_0_with_the_reason(
     kit: Any, realm: dict[str, Any], says: str
