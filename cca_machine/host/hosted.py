@@ -42,7 +42,8 @@ class HostState(msgspec.Struct, kw_only=True):
 
     `accrued_ns` is the instant up to which served requests are counted, `lease_timer_ns` the instant for which the
     lease timer is set (0: not set). `mec_contexts` are the memory encryption contexts that the RMM has for one Realm
-    each. `first_tokens` holds the first token ever forwarded of each Realm.
+    each. `first_tokens` holds the first token ever forwarded of each Realm, `first_nonce` the first nonce that came
+    since the boot.
     """
 
     pool: GranulePool
@@ -52,6 +53,7 @@ class HostState(msgspec.Struct, kw_only=True):
     blackout: bool = False
     mec_contexts: int = 0
     first_tokens: dict[str, bytes] = {}
+    first_nonce: str = ""
 
     def hosted(self) -> list[HostedRealm]:
         """All Realms here, by name."""
