@@ -1,8 +1,8 @@
 """Make the pictures of the documentation: `make pictures`, or `python docs/make_pictures.py FOLDER`.
 
-A live fleet is brought up, a machine is broken as in the tutorial, and a real Chromium photographs the page; then the time
-line of that run. What is seen depends on where the fleet stands when the shutter clicks, so two runs of this are alike,
-not equal. Needs Chromium and playwright.
+Live fleets are brought up, a machine is broken as in the tutorial, and a real Chromium photographs the page; then the
+time line of that run. What is seen depends on where a fleet stands when the shutter clicks, so two runs of this are
+alike, not equal. Needs Chromium and playwright.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-CLUSTER = ROOT / "clusters" / "small.yaml"
+SMALL, QUICKSTART = (ROOT / "clusters" / f"{name}.yaml" for name in ("small", "quickstart"))
 BROKEN = "r2-std-01"
-NAMES = ("page.png", "page-fault.png", "page-realm.png", "timeline.png")
+NAMES = ("fleet.png", "page.png", "page-fault.png", "page-realm.png", "timeline.png")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-SIZE = {"width": 1500, "height": 950}
+SIZE = {"width": 1360, "height": 760}
 PATIENCE_S = 120.0
 
 
@@ -58,27 +59,55 @@ class Api:
 
 def photograph(folder: Path, browser: Any, scratch: Path) -> None:
     """All pictures, into `folder`."""
+    with up(QUICKSTART, 60, scratch / "quickstart") as api:
+        _rollout(folder, browser, api)
+    with up(SMALL, 20, scratch / "live") as api:
+        _fault(folder, browser, api)
+    _timeline(folder / "timeline.png", browser, scratch / "live", scratch)
+
+
+@contextmanager
+def up(cluster: Path, speed: int, run: Path) -> Iterator[Api]:
+    """A live fleet in a process of its own, ended with the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    run = scratch / "live"
-    command = [sys.executable, "-m", "orchestrator.cli", "up", str(CLUSTER), "--fleet", "local", "--speed", "20"]
-    fleet = subprocess.Popen([*command, "--listen", address, "--out", str(run)], cwd=ROOT, stderr=subprocess.DEVNULL,
-                             stdout=subprocess.DEVNULL)  # fmt: skip
+    command = [sys.executable, "-m", "orchestrator.cli", "up", str(cluster), "--fleet", "local", "--speed", str(speed)]
+    command += ["--listen", address, "--out", str(run)]
+    fleet = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _page(folder, browser, Api(address))
+        api = Api(address)
+        _wait(api.serving)
+        yield api
     finally:
         fleet.send_signal(signal.SIGINT)
         fleet.wait(60)
-    _timeline(folder / "timeline.png", browser, run, scratch)
 
 
-def _page(folder: Path, browser: Any, api: Api) -> None:
-    _wait(api.serving)
+def _opened(browser: Any, api: Api) -> Any:
+    """The page of a live fleet."""
     page = browser.new_page(viewport=SIZE)
     page.set_default_timeout(PATIENCE_S * 1000)
     page.goto(api.url)
     page.wait_for_selector("[data-link=live]")
+    return page
+
+
+def _rollout(folder: Path, browser: Any, api: Api) -> None:
+    """The quickstart in the second wave of its rollout: some machines run the new RMM, some do not."""
+    page = _opened(browser, api)
+    _wait(lambda: api.get("status")["now_ns"] > 238_000_000_000)
+    api.post("clock", {"speed": 2})
+    _wait(lambda: sum(row["versions"].get("RMM") == "1.0.1" for row in api.get("machines")["items"]) >= 3)
+    api.post("clock", {"paused": True})
+    page.wait_for_timeout(1500)
+    page.screenshot(path=folder / "fleet.png")
+    page.close()
+
+
+def _fault(folder: Path, browser: Any, api: Api) -> None:
+    """The small fleet as in the tutorial: calm, one Realm looked at, a machine without power."""
+    page = _opened(browser, api)
     page.wait_for_selector(".dot.serving[data-realm=web-001]")
     page.screenshot(path=folder / "page.png")
     page.click("[data-realm=web-001]")
@@ -100,7 +129,7 @@ def _timeline(file: Path, browser: Any, run: Path, scratch: Path) -> None:
     from orchestrator import open_results
 
     open_results(run).plot.timeline().write_html(scratch / "timeline.html")
-    page = browser.new_page(viewport={"width": 1200, "height": 420})
+    page = browser.new_page(viewport={"width": 1200, "height": 330})
     page.goto((scratch / "timeline.html").as_uri())
     page.wait_for_selector(".bars path")
     page.screenshot(path=file)

@@ -2,7 +2,7 @@
 
 Blocks of `console` are commands behind `$ ` with the output that the reader is promised: a line of the promise must be
 found in the output, in order, `...` standing for anything. Blocks of `python` are saved under the name that the text
-before them gives, like "Save this as `again.py`", or run at once. Comments in the page steer what a reader does by hand:
+before them gives, like "Save this as `again.py`", or run at once. Comments steer what a reader does by hand:
 
     <!-- in the background -->                   the next block is another terminal
     <!-- until COMMAND shows PATTERN -->         ask until the output matches
@@ -29,7 +29,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0
 _PART = re.compile(
-    r"<!-- (?P<comment>.*?) -->|^```(?P<kind>console|python|yaml)\n(?P<body>.*?)^```|[Ss]ave this as `(?P<file>[\w.-]+)`",
+    r"<!-- (?P<comment>.*?) -->"
+    r"|^```(?P<kind>console|python|yaml)\n(?P<body>.*?)^```"
+    r"|[Ss]ave this as `(?P<file>[\w.-]+)`",
     re.MULTILINE | re.DOTALL,
 )
 

@@ -11,7 +11,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-HOWTO = ["inject-chaos.md", "run-an-experiment.md", "script-in-python.md", "test-with-pytest.md", "write-a-cluster-file.md"]
+HOWTO = [
+    "inject-chaos.md",
+    "run-an-experiment.md",
+    "script-in-python.md",
+    "test-with-pytest.md",
+    "write-a-cluster-file.md",
+]
 
 
 @pytest.mark.xdist_group("live")
