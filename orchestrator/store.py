@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from orchestrator.cluster.schema import Cluster, RealmKind
+from orchestrator.cluster.schema import Cluster, RealmKind, RevokeEvent
 from orchestrator.records import MachineCordoned, MachineUncordoned
 
 
@@ -270,6 +270,10 @@ class Store:
         self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
         self.attestations_wanted: list[str] = []
+        self.revocations_wanted: list[RevokeEvent] = []
+        self.reappraisals_wanted: list[str] = []
+        self.revoked_firmware: dict[tuple[str, str], None] = {}
+        """(component, version) that the verifier refuses since a revocation, as an ordered set."""
         self.losses: list[Loss] = []
         self.room = False
         """Set when a machine was admitted, uncordoned or has more room than before: placing is worth another try."""
@@ -330,6 +334,16 @@ class Store:
         """Have a serving Realm produce fresh evidence; a Realm in any other state attests on its way anyway."""
         self.realms[realm].attest_wanted = why
         self.attestations_wanted.append(realm)
+        self.requested = True
+
+    def request_reappraisal(self, machine: str) -> None:
+        """Have the platform token that a machine gave appraised again: reference values have changed."""
+        self.reappraisals_wanted.append(machine)
+        self.requested = True
+
+    def request_revocation(self, revocation: RevokeEvent) -> None:
+        """Have firmware revoked from the next boundary on."""
+        self.revocations_wanted.append(revocation)
         self.requested = True
 
     def request_migration(self, realm: str, to: str, why: str) -> None:
