@@ -8,6 +8,7 @@ before them gives, like "Save this as `again.py`", or run at once. Comments stee
     <!-- until COMMAND shows PATTERN -->         ask until the output matches
     <!-- end what is in the background -->       Ctrl-C there
     <!-- not run: WHY -->                        the next block is left out
+    <!-- first COMMAND -->                       what the reader has done before coming here
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ class Walk:
     def _steer(self, comment: str) -> None:
         if comment == "end what is in the background":
             self.close()
+        elif done := re.fullmatch(r"first (.+)", comment):
+            self._run(done[1], [])
         elif asked := re.fullmatch(r"until (.+?) shows (.+)", comment):
             self._until(asked[1], asked[2])
 

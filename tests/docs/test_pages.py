@@ -30,6 +30,12 @@ def test_the_tutorial_leads_from_nothing_to_the_same_run(walk: Any) -> None:
     assert (walk.folder / "timeline.html").is_file()
 
 
+@pytest.mark.xdist_group("live")
+def test_the_readme_does_what_it_says(walk: Any) -> None:
+    walk.follow(ROOT / "README.md")
+    assert "realmfleet rmm replay door.jsonl" in walk.ran
+
+
 @pytest.mark.parametrize("page", HOWTO)
 def test_a_how_to_page_does_what_it_says(walk: Any, page: str) -> None:
     walk.follow(DOCS / "howto" / page)
