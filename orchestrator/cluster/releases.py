@@ -173,7 +173,7 @@ def _would_be_refused(facts: Facts, path: Path, event: RolloutEvent, new: Compon
         if new.security_version < old.security_version:
             message = f"security_version {new.security_version} is below the {old.security_version} of profile '{name}'"
             yield Finding((*where, "security_version"), message, "a rollback: refused", Severity.WARNING)
-        if new.data_format != old.data_format:
+        if new.data_format != old.data_format and event.strategy == "live":
             message = f"data_format {new.data_format} is not the {old.data_format} of profile '{name}'"
             yield Finding((*where, "data_format"), message, "live activation cannot carry state over", Severity.WARNING)
 
