@@ -2,7 +2,7 @@
 
 `GranuleProtectionTable` keeps one GPI per granule. Here those are the 8-byte descriptors of an EL3 that fuses whatever
 it can, made when asked for, so that a table over 512 GiB costs nothing; and the walk is written from the architecture
-alone (DDI0487, GPT descriptor formats and granule protection checks; TF-A lib/gpt_rme), over whatever words it is given.
+alone (DDI0487, GPT descriptor formats and granule protection checks; TF-A lib/gpt_rme), over whatever words it gets.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: int = 0x3003
     pes: int = 1
     quirks: str = "suggested"
+    token_profile: str = "2023"
 
 
 class BootedRmm:
