@@ -29,7 +29,7 @@ from cca_machine.abi.rmi import UNKNOWN_CALL, RmiStatus
 from cca_machine.abi.smc import MASK64, Registers, function_id
 from cca_machine.hardware.address import GRANULE_BYTES, is_granule_aligned
 from cca_machine.hardware.gpt import Gpi
-from cca_machine.rmm.measurement import ALGORITHMS, ZERO_MEASUREMENT, digest_size
+from cca_machine.rmm.measurement import ZERO_MEASUREMENT, digest_size
 from cca_machine.rmm.realm_memory import granules, translate
 from cca_machine.rmm.record_dialects import DIALECTS, ENTRY_BYTES, Dialect
 from cca_machine.rmm.replay import final_states
@@ -300,7 +300,7 @@ def header_of(rmm: Rmm) -> Record:
 
 def token_lengths(rmm: Rmm) -> list[int]:
     """Bytes of a CCA token per hash algorithm, as this image makes it."""
-    return [_token_length(rmm, algorithm) for algorithm in ALGORITHMS]
+    return [_token_length(rmm, algorithm) for algorithm in DIALECTS[rmm.features.edition].hashes]
 
 
 def _token_length(rmm: Rmm, algorithm: int) -> int:

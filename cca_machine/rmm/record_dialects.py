@@ -13,6 +13,7 @@ from cca_machine.abi.rmi2 import status_name as status_name_2_0
 from cca_machine.abi.smc import Registers
 from cca_machine.hardware.address import GRANULE_BYTES
 from cca_machine.rmm.features import EDITION_1_0, EDITION_2_0
+from cca_machine.rmm.measurement import ALGORITHMS
 from cca_machine.rmm.rmm import Rmm
 from cca_machine.rmm.view import RunningRec
 
@@ -26,7 +27,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     `reads` maps commands to the argument that points to a Host page; `shows` are those whose answers depend on what a
     Realm holds. `answer_registers` is how many of them a record holds, `loops` whether runs of calls may be one record.
-    `also_reads` and `writes` are pages of Host memory that a call reads besides, or has written.
+    `also_reads` and `writes` are pages of Host memory that a call reads besides, or has written. `hashes` are those that
+    a header gives a token's length for.
     """
 
     names: Mapping[int, str]
@@ -41,6 +43,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     writes: Callable[[int, Sequence[int], Registers], list[Page]]
     seen: Callable[[RunningRec, dict[str, Any]], dict[str, Any]]
     header: Callable[[Rmm], dict[str, Any]]
+    hashes: tuple[int, ...]
 
 
 def _writes_1_0(command: int, args: Sequence[int], x: Registers) -> list[Page]:
@@ -99,6 +102,7 @@ DIALECTS: dict[str, Dialect] = {
         writes=_writes_1_0,
         seen=lambda rec, entry: entry,
         header=_header_1_0,
+        hashes=ALGORITHMS[:2],
     ),
     EDITION_2_0: Dialect(
         names={int(command): command.name for command in Rmi2},
@@ -116,6 +120,7 @@ DIALECTS: dict[str, Dialect] = {
         writes=_writes_2_0,
         seen=_seen_2_0,
         header=_header_2_0,
+        hashes=ALGORITHMS,
     ),
 }  # fmt: skip
 """By RMM edition."""

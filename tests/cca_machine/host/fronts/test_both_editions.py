@@ -216,10 +216,8 @@ def test_contents_of_a_realm_are_unreadable_under_any_other_context_and_after_it
     assert mecids["r3"] == mecids["r4"]
     layout = plan(hosted["r1"].spec)
     first = layout.loads()[0][1][0]
-    base = layout.ram_base
-    pa = {
-        name: next(span.at(base) for span in each.footprint.data if span.ipa == base) for name, each in hosted.items()
-    }
+    spans = {name: {span.ipa: span.pa for span in each.footprint.data} for name, each in hosted.items()}
+    pa = {name: at[layout.ram_base] for name, at in spans.items()}
     for name, own in pa.items():
         for other, mecid in {**mecids, "the RMM": 0}.items():
             seen = memory.read(World.REALM, own, 4096, mecid)
