@@ -27,8 +27,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     `reads` maps commands to the argument that points to a Host page; `shows` are those whose answers depend on what a
     Realm holds. `answer_registers` is how many of them a record holds, `loops` whether runs of calls may be one record.
-    `also_reads` and `writes` are pages of Host memory that a call reads besides, or has written. `hashes` are those that
-    a header gives a token's length for.
+    `also_reads` and `writes` are pages of Host memory that a call reads besides, or has written. `hashes` are those
+    that a header gives a token's length for.
     """
 
     names: Mapping[int, str]

@@ -98,11 +98,14 @@ def test_every_door_replays_without_a_disagreement(heard: Heard) -> None:
             assert report.commands["REC_ENTER"].calls > 0
 
 
-def test_rims_on_edition_1_0_are_those_of_realmfleet_rim(heard: Heard) -> None:
+def test_the_rims_of_all_realms_are_those_of_realmfleet_rim(heard: Heard) -> None:
     asked = CliRunner().invoke(app, ["rim", "cluster", str(CLUSTERS / heard.name), "--json"])
-    rims = json.loads(asked.stdout)["rims"]
-    built = [line for line in heard.lines if line["kind"] == "realm.built"]
-    built = [line for line in built if heard.editions[line["source"]] == "1.0"]
-    found = {(heard.kinds[line["what"]["realm"]], line["what"]["rim"]) for line in built}
-    assert found <= set(rims.items())
-    assert {kind for kind, _ in found} == (set(rims) if heard.name == "quickstart.yaml" else {"web"})
+    rims = json.loads(asked.stdout)["editions"]
+    found: dict[str, dict[str, str]] = {edition: {} for edition in rims}
+    for line in heard.lines:
+        if line["kind"] == "realm.built":
+            what = line["what"]
+            found[heard.editions[line["source"]]].setdefault(heard.kinds[what["realm"]], what["rim"])
+            assert rims[heard.editions[line["source"]]][heard.kinds[what["realm"]]] == what["rim"]
+    assert found == rims
+    assert set(rims) == set(heard.editions.values())
