@@ -52,6 +52,7 @@ from orchestrator.fleet.local import LocalFleet
 from orchestrator.metrics.collect import Carried, collect
 from orchestrator.metrics.export import write_metrics
 from orchestrator.metrics.fleet_facts import fleet_facts
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan, trust_anchors
 from orchestrator.progress import Watch
 from orchestrator.report.summary import Summary, summarise
@@ -197,7 +198,7 @@ class Run:
             self.assembly: Assembly = assemble(self.plan, self._keep_token)
             self.engine = Engine(
                 self.cluster.control.beat,
-                self.fleet,
+                WitnessedFleet(self.fleet, witness_of(self.plan.secret)),
                 self.assembly.control,
                 self.assembly.links,
                 self.trace,

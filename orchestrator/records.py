@@ -225,13 +225,14 @@ class MigrationStarted(Struct, frozen=True, tag="migration.started"):
 
 
 class MigrationCommitted(Struct, frozen=True, tag="migration.committed"):
-    """The one decision fell: the target may run the Realm, the source never again."""
+    """The witness granted it: the target may run the Realm, now at `generation`, the source never again."""
 
     session: str
     realm: str
     incarnation: int
     source: str
     target: str
+    generation: int = 0
 
 
 class MigrationAborted(Struct, frozen=True, tag="migration.aborted"):
@@ -243,6 +244,18 @@ class MigrationAborted(Struct, frozen=True, tag="migration.aborted"):
     source: str
     target: str
     why: str
+
+
+class MigrationWaiting(Struct, frozen=True, tag="migration.waiting"):
+    """The session cannot go on: `party` does not answer. Nothing is guessed meanwhile."""
+
+    session: str
+    realm: str
+    incarnation: int
+    source: str
+    target: str
+    phase: str
+    party: str
 
 
 class MigrationFinished(Struct, frozen=True, tag="migration.finished"):
@@ -320,6 +333,7 @@ ControlRecord = (
     | MigrationStarted
     | MigrationCommitted
     | MigrationAborted
+    | MigrationWaiting
     | MigrationFinished
     | DrainStarted
     | DrainPlanned

@@ -24,6 +24,7 @@ from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.errors import UserMistake
 from orchestrator.fleet.local import LocalFleet
 from orchestrator.inspect import open_run
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 
 
@@ -76,7 +77,13 @@ def _again(cluster: Cluster, seed: int, entries: list[ExternalInput], end_ns: in
     sink = MemorySink()
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as fleet:
         engine = Engine(
-            cluster.control.beat, fleet, parts.control, parts.links, Trace(sink), MemoryJournal(), recorded=entries
+            cluster.control.beat,
+            WitnessedFleet(fleet, witness_of(made.secret)),
+            parts.control,
+            parts.links,
+            Trace(sink),
+            MemoryJournal(),
+            recorded=entries,
         )
         engine.run_until(end_ns)
         digest = engine.finish()

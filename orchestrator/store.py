@@ -68,16 +68,20 @@ class RealmState(StrEnum):
 class SessionPhase(StrEnum):
     """Where a migration session stands for the control plane; the table is in `orchestrator.migration.phases`."""
 
+    OPENING = "opening"
+    """The lineage witness was asked to let the session begin."""
     OPEN = "open"
     """Both ends were told; nothing is decided."""
     EXPORTED = "exported"
-    """The source has sealed and sent everything."""
-    COMMITTED = "committed"
-    """The target was told to run the Realm; the source never will again."""
-    DISCARDING = "discarding"
-    """The target runs it, or died with it; the source takes its paused copy apart."""
-    ABORTING = "aborting"
-    """The target was told to forget it, the source to run it again."""
+    """The source has sent its start token."""
+    WITHDRAWING = "withdrawing"
+    """The witness was asked to end the session; it may have granted it before."""
+    GRANTED = "granted"
+    """The Realm is the target's."""
+    HANDING_OVER = "handing-over"
+    """The target runs it, or died with it; the source wipes its copy."""
+    ABORTED = "aborted"
+    """The Realm stays the source's; the target wipes what arrived."""
     DONE = "done"
 
 
@@ -185,6 +189,8 @@ class RealmView(Struct):
     deleted: bool = False
     """An operator deleted it: it is stopped, counts nowhere, and its name is not used again."""
     session: str = ""
+    generation: int = 0
+    """How often the present incarnation was granted to another machine."""
     restarts: int = 0
     failure: str = ""
 
@@ -207,11 +213,17 @@ class SessionView(Struct):
     deadline_ns: int
     source_boot: int
     target_boot: int
-    phase: SessionPhase = SessionPhase.OPEN
+    generation: int = 0
+    """Generation of the Realm before the session: a grant makes it one more."""
+    phase: SessionPhase = SessionPhase.OPENING
     committed_ns: int = 0
-    """Instant of the one decision; 0 while it has not fallen, or fell the other way. Once set it is never unset."""
+    """When the control plane learned that the witness granted it; 0 before. Once set it is never unset."""
+    ends_told: int = 0
+    """How often the opening orders were sent."""
     source_closed: bool = False
     target_closed: bool = False
+    target_fenced: bool = False
+    """The target's machine has surely been reset since."""
     again_ns: int = 0
     """When the orders of the present phase are sent again."""
     attempts: int = 0
@@ -262,10 +274,13 @@ class Store:
         self.now_ns = 0
         self.machines: dict[str, MachineView] = {}
         self.realms: dict[str, RealmView] = {}
+        self.witness: bytes = b""
+        """COSE_Key of the lineage witness."""
         self.sessions: dict[str, SessionView] = {}
         """Open sessions only; what ended is in the trace."""
         self.migrations_wanted: list[MigrationRequest] = []
         self.drains_wanted: list[DrainRequest] = []
+        self.cancels_wanted: list[tuple[str, str]] = []
         self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
         self.attestations_wanted: list[str] = []
@@ -327,6 +342,11 @@ class Store:
         """Have a serving Realm produce fresh evidence; a Realm in any other state attests on its way anyway."""
         self.realms[realm].attest_wanted = why
         self.attestations_wanted.append(realm)
+        self.requested = True
+
+    def request_cancel(self, session: str, why: str) -> None:
+        """Have an open session ended, if the witness still can end it; the answer is a record."""
+        self.cancels_wanted.append((session, why))
         self.requested = True
 
     def request_migration(self, realm: str, to: str, why: str) -> None:
