@@ -122,9 +122,11 @@ class Component(Record):
         description="Signer, or several: the vendor, then countersigners. A machine refuses what its signers did not "
         "sign. Absent: nobody signed it.",
     )
-    defect: Literal["none", "panics-at-activation", "panics-at-boot"] = Field(
-        "none", description="A fault built into the image."
+    defect: Literal["none", "panics-at-activation", "panics-at-boot", "panics-later", "leaks-memory"] = Field(
+        "none",
+        description="A fault built into the image; the last two are an RMM's, and let it run for `defect_after`.",
     )
+    defect_after: Duration = default("1h", "How long an RMM lives that panics later, or leaks memory.", gt=0)
 
     @property
     def signers(self) -> list[str]:
@@ -202,6 +204,29 @@ class WorkloadShape(Record):
     working_set: Size = default("0", "Bytes over which dirtying roams, at most the Realm's memory.")
 
 
+class Container(Record):
+    """A container image; its content, its publisher's signature and its encryption follow from names and version."""
+
+    version: int = Field(1, ge=1, le=2**31, description="Another version has other content.")
+    publisher: Name = Field(description="Who signs and encrypts it.")
+    layers: int = Field(2, ge=1, le=16, description="Layers, each encrypted under a key of its own.")
+    content: Size = default(
+        "64KiB", "Bytes that are really pulled, decrypted and unpacked, over all layers; at most 4MiB.", gt=0
+    )
+    size: Size = default("64MiB", "Bytes that pulling and unpacking are charged for.", gt=0)
+
+
+class PodShape(Record):
+    """What makes Realms confidential pods: they start a container image whose key the broker releases to them."""
+
+    container: Name = Field(description="Container image they start.")
+    trusted: list[Name] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Publishers whose signature the pod's image policy accepts; empty: that of its image.",
+    )
+
+
 class RealmKind(Record):
     """Realms that are alike; they are named `<kind>-<nnn>` from 001."""
 
@@ -213,6 +238,9 @@ class RealmKind(Record):
     workload: WorkloadShape = Field(WorkloadShape(), description="What it does once it has its secret.")
     hash: Literal["sha-256", "sha-512"] = Field("sha-256", description="Hash of the Realm's measurements.")
     secret: Name = Field("default", description="Resource that the broker releases to the Realm.")
+    pod: PodShape | None = Field(
+        None, description="Start a container image as a confidential pod, instead of a program of the catalogue."
+    )
     spread: Literal["none", "machine", "rack"] = Field(
         "none", description="Anti-affinity: no two Realms of the kind on one machine, or in one rack."
     )
@@ -293,6 +321,19 @@ class RolloutEvent(Record):
     rollback: bool = Field(False, description="When it holds, bring what is done back, where the counters permit it.")
 
 
+class RevokeEvent(Record):
+    """A firmware version or a signer is revoked: from then on the verifier refuses evidence over what it stands for."""
+
+    kind: Literal["revoke"] = Field("revoke", description="What happens.")
+    at: Duration = Field(description="When.")
+    component: ComponentName | None = Field(None, description="Component, together with version.")
+    version: Version | None = Field(None, description="Its version that is known to be vulnerable.")
+    signer: Name | None = Field(None, description="Or a signer whose signatures count no more.")
+    realms: Literal["keep", "reattest"] = Field(
+        "keep", description="Realms there go on without trust, or must attest at once, which stops those refused."
+    )
+
+
 class StopEvent(Record):
     """An operator stops one Realm for good."""
 
@@ -334,7 +375,7 @@ class DrainEvent(Record):
     dry_run: bool = Field(False, description="Only say, Realm by Realm, where it would go or what blocks it.")
 
 
-Event = Annotated[MigrateEvent | DrainEvent | RolloutEvent | StopEvent, Field(discriminator="kind")]
+Event = Annotated[MigrateEvent | DrainEvent | RolloutEvent | RevokeEvent | StopEvent, Field(discriminator="kind")]
 
 
 class Selector(Record):
@@ -354,7 +395,11 @@ MachineFaultKind = Literal[
     "rmm.panic",
     "attest.tampered-token",
     "attest.stale-token",
+    "attest.stale-nonce",
+    "pod.tampered-image",
+    "pod.tampered-init-data",
     "firmware.activation-failure",
+    "firmware.pe-absent",
 ]
 
 LinkFaultKind = Literal["network.partition", "network.loss", "network.delay"]
@@ -412,6 +457,7 @@ class Cluster(Record):
     racks: dict[Name, Rack] = Field(min_length=1, description="Racks by name.")
     firmware: Firmware = Field(description="Signers and releases.")
     images: dict[Name, Image] = Field(min_length=1, description="Realm images by name.")
+    containers: dict[Name, Container] = Field(default_factory=dict, description="Container images of pods by name.")
     realms: dict[Name, RealmKind] = Field(default_factory=dict, description="Kinds of Realms by name.")
     arrivals: dict[Name, Arrivals] = Field(
         default_factory=dict, description="Realms that come and go, by the name of their arrival process."

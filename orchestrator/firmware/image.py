@@ -7,8 +7,9 @@ keys derive from the run seed, so the same run signs the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from attestation import firmware
@@ -17,8 +18,9 @@ from attestation.firmware_policy import Endorsing, SigningPolicy
 from attestation.keys import PublicKey, SigningKey, derive_key
 from attestation.stores import ComponentReference, PlatformReference
 from orchestrator.cluster import schema
-from orchestrator.cluster.schema import Cluster, Component
+from orchestrator.cluster.schema import Cluster, Component, RevokeEvent
 from orchestrator.engine.streams import run_seed
+from orchestrator.firmware.tcb import RevokedImage
 
 
 class SignedComponent(Struct, frozen=True):
@@ -108,14 +110,43 @@ def signing_policy(cluster: Cluster, ids: Mapping[str, bytes]) -> SigningPolicy:
     )
 
 
+def revoked_by(
+    firmware_set: FirmwareSet, cluster: Cluster, seed: int, events: Sequence[RevokeEvent]
+) -> list[RevokedImage]:
+    """The images that nobody should trust under these revocations; whether signatures suffice is EL3's own question."""
+    keys = {name: _signer(run_seed(seed), name).public for name in cluster.firmware.signers}
+    anchors = {firmware.signer_id(key): key for key in keys.values()}
+    policy = firmware_set.policy
+    signers = [firmware.signer_id(keys[event.signer]) for event in events if event.signer is not None]
+    versions = [(event.component, event.version) for event in events if event.component and event.version]
+    after = msgspec.structs.replace(
+        policy,
+        revoked_signers=(*policy.revoked_signers, *signers),
+        revoked_versions=(*policy.revoked_versions, *versions),
+    )
+    found = []
+    for (release, name), signed in sorted(firmware_set.components.items()):
+        try:
+            firmware.verify_image(signed.image, anchors, after)
+        except Refused:
+            if signed.accepted:
+                found.append(RevokedImage(release, name, signed.version, signed.measurement))
+    return found
+
+
 def payload(name: str, component: Component) -> bytes:
     """The firmware itself: `size` bytes that begin with the planted defect, if there is one, and go on as SHAKE-128.
 
     A machine finds a defect by reading the payload, as a real one finds it by running it; the signature is good.
     """
-    head = b"" if component.defect == "none" else f"defect: {component.defect}\n".encode()
+    head = b"" if component.defect == "none" else f"defect: {component.defect}{_after(component)}\n".encode()
     rest = max(component.size - len(head), 0)
     return head + hashlib.shake_128(f"realmfleet firmware\0{name}\0{component.version}".encode()).digest(rest)
+
+
+def _after(component: Component) -> str:
+    later = component.defect in ("panics-later", "leaks-memory")
+    return f" after {component.defect_after} ns" if later else ""
 
 
 def _signer(secret: bytes, name: str) -> SigningKey:

@@ -14,6 +14,7 @@ from attestation.trust import Tier, TrustClaim
 from cca_machine import commands
 from cca_machine.abi.lfa import LfaStatus
 from cca_machine.abi.rmi import UNKNOWN_CALL, Rmi, RmiStatus
+from cca_machine.pod import WALK
 from orchestrator import inputs, records
 from orchestrator.chaos.catalogue import CATALOGUE as FAULTS
 from orchestrator.chaos.checkers import CHECKERS
@@ -23,6 +24,7 @@ from orchestrator.engine.post import MessageLost
 from orchestrator.engine.trace import kind_of
 from orchestrator.firmware.phases import Phase, Stage
 from orchestrator.firmware.records import RolloutRecord
+from orchestrator.firmware.tcb import TcbRecord
 from orchestrator.metrics.metric import Label, closed
 from orchestrator.report.availability import Cause
 from orchestrator.scheduler.filters import FILTERS
@@ -59,9 +61,14 @@ SEED = Label("seed", bound="one")
 CLOCK = Label("clock", ("virtual", "wall"))
 MACHINE_STATE = Label("state", tuple(MachineState))
 REALM_STATE = Label("state", tuple(RealmState))
-BOOT_REASON = closed("reason", "first", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC)
-LOSS_REASON = closed("reason", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC)
+BOOT_REASON = closed(
+    "reason", "first", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC, commands.FaultKind.PE_ABSENT
+)
+LOSS_REASON = closed(
+    "reason", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC, commands.FaultKind.PE_ABSENT
+)
 DOING = Label("doing", ("waiting", "serving"))
+POD_STEP = Label("step", tuple(row.step for row in WALK))
 BRING_UP_STAGE = Label("stage", ("build", "attest", "release", "total"))
 RESTART_REASON = closed("reason", "rebooted", "silent", "rmm-dead", "migration", "vanished")
 CAUSE = Label("cause", tuple(Cause))
@@ -97,6 +104,6 @@ ASKED = closed("asked", *tags(inputs.Input))
 INPUT_RESULT = closed("result", "accepted", "unknown", "conflict", "invalid")
 RECORD_KIND = closed(
     "kind",
-    *tags(commands.Record, records.ControlRecord, RolloutRecord, ChaosRecord, inputs.OperatorRecord),
+    *tags(commands.Record, records.ControlRecord, RolloutRecord, TcbRecord, ChaosRecord, inputs.OperatorRecord),
     kind_of(MessageLost("", 0)),
 )
