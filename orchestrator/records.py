@@ -272,12 +272,14 @@ class MigrationFinished(Struct, frozen=True, tag="migration.finished"):
 
 
 class DrainStarted(Struct, frozen=True, tag="drain.started"):
-    """Machines are to be emptied of `realms` Realms; with `dry_run` only the plan follows."""
+    """`realms` Realms are to leave `machines`; `eta_ns` is when by the model. With `dry_run` only the plan follows."""
 
     drain: str
     machines: tuple[str, ...]
     realms: int
     dry_run: bool
+    goal: str = ""
+    eta_ns: int = 0
 
 
 class DrainPlanned(Struct, frozen=True, tag="drain.planned"):
@@ -303,12 +305,13 @@ class DrainBlocked(Struct, frozen=True, tag="drain.blocked"):
 
 
 class DrainFinished(Struct, frozen=True, tag="drain.finished"):
-    """Nothing more is to be moved: `moved` Realms left, `blocked` stay."""
+    """Nothing more is to be moved: `moved` Realms left, `blocked` stay; `why` is set when an operator ended it."""
 
     drain: str
     moved: int
     blocked: int
     began_ns: int
+    why: str = ""
 
 
 ControlRecord = (

@@ -243,11 +243,37 @@ class MigrationRequest(Struct, frozen=True):
 
 
 class DrainRequest(Struct, frozen=True):
-    """Somebody wants a machine or a rack (one of the two is empty) without Realms, or to know what that would take."""
+    """Somebody wants a machine or a rack without Realms, loads evened out or packed, or to know what that would take.
 
-    machine: str
-    rack: str
+    Exactly one of `machine`, `rack` and `goal` (spread or pack, at most `budget` moves) is given.
+    """
+
+    machine: str = ""
+    rack: str = ""
     dry_run: bool = False
+    goal: str = ""
+    budget: int = 0
+
+
+class Try(Struct):
+    """How often a Realm's move was asked for, and when it may be again; `blocked` once it is given up."""
+
+    count: int = 0
+    again_ns: int = 0
+    blocked: bool = False
+
+
+class DrainView(Struct):
+    """One drain or rebalancing under way. `goals` says where a rebalancing wants which Realm; a drain has none."""
+
+    name: str
+    machines: tuple[str, ...]
+    began_ns: int
+    realms: int
+    tries: dict[str, Try] = field(default_factory=dict)
+    goals: dict[str, str] = field(default_factory=dict)
+    eta_ns: int = 0
+    """When it was expected to be done, by the model, when it began (virtual ns)."""
 
 
 class Loss(Struct, frozen=True):
@@ -280,7 +306,10 @@ class Store:
         self.sessions: dict[str, SessionView] = {}
         """Open sessions only; what ended is in the trace."""
         self.migrations_wanted: list[MigrationRequest] = []
+        self.drains: dict[str, DrainView] = {}
+        """Drains and rebalancings under way, in the order in which they began."""
         self.drains_wanted: list[DrainRequest] = []
+        self.drains_ended: list[str] = []
         self.cancels_wanted: list[tuple[str, str]] = []
         self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
@@ -371,9 +400,14 @@ class Store:
         self.migrations_wanted.append(MigrationRequest(realm, to, why, self.now_ns))
         self.requested = True
 
-    def request_drain(self, machine: str = "", rack: str = "", *, dry_run: bool = False) -> None:
-        """Have a machine or a rack emptied, or only told what that would take; the answers are records."""
-        self.drains_wanted.append(DrainRequest(machine, rack, dry_run))
+    def request_drain(self, request: DrainRequest) -> None:
+        """Have machines emptied or loads rearranged, or only told what that would take; the answers are records."""
+        self.drains_wanted.append(request)
+        self.requested = True
+
+    def request_drain_end(self, drain: str) -> None:
+        """Have a drain given up: its sessions are ended if the witness still can, and its cordons are taken back."""
+        self.drains_ended.append(drain)
         self.requested = True
 
     def request_launch(self, realm: str, kind: str) -> None:

@@ -130,13 +130,18 @@ def sessions_allowed(cluster: Cluster) -> int:
 
 def patience_ns(cluster: Cluster, kind_name: str) -> int:
     """How long a session of this kind of Realm may stay undecided (virtual ns): an order's time and the transfer's."""
+    return cluster.control.order_timeout + PATIENCE * move_ns(cluster, kind_name)
+
+
+def move_ns(cluster: Cluster, kind_name: str) -> int:
+    """How long a move of this kind of Realm takes by the model, rounds and sealing included (virtual ns)."""
     kind = cluster.realms[kind_name]
     link = cluster.network.between_racks
     transfer_ns = kind.memory * 8 * 1_000_000_000 // max(link.bandwidth, 1)
     sealing_ns = footprint.granules(kind) * PAGE_NS * cluster.timing.scale // 1_000_000
     load = kind.workload
     running_ns = course(kind.memory, load.dirty, load.working_set, terms(cluster)).running_ns
-    return cluster.control.order_timeout + PATIENCE * (transfer_ns + sealing_ns + running_ns)
+    return transfer_ns + sealing_ns + running_ns
 
 
 def terms(cluster: Cluster, inbound: int = 1) -> Terms:

@@ -29,7 +29,7 @@ from cca_machine.host.states import HostedState
 from cca_machine.migration.session import lineage_name
 from cca_machine.migration.verdict import Decision as Verdict
 from cca_machine.migration.wire import WITNESS
-from orchestrator.cluster.schema import DrainEvent, MigrateEvent
+from orchestrator.cluster.schema import DrainEvent, MigrateEvent, RebalanceEvent
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
@@ -64,7 +64,9 @@ class MigrationController:
         events = [event for event in store.cluster.events if isinstance(event, MigrateEvent)]
         self._events = [(event.at, number, event) for number, event in enumerate(events)]
         heapq.heapify(self._events)
-        self._drains = Drains([event for event in store.cluster.events if isinstance(event, DrainEvent)])
+        self._drains = Drains(
+            [event for event in store.cluster.events if isinstance(event, DrainEvent | RebalanceEvent)]
+        )
         self._opened = 0
         self._decision = Decision()
 
@@ -148,7 +150,7 @@ class MigrationController:
             self._decision.due(session.again_ns)
             if session.phase in TIMED:
                 self._decision.due(session.deadline_ns)
-        for due_ns in self._drains.due_ns():
+        for due_ns in self._drains.due_ns(store):
             self._decision.due(max(due_ns, now_ns + 1))
         if self._events:
             self._decision.due(self._events[0][0])
