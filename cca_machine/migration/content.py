@@ -17,8 +17,12 @@ from cca_machine.migration.bundles import BundleType
 
 
 class Immutable(msgspec.Struct, frozen=True, tag="immutable", kw_only=True):
-    """Creation parameters that the destination must equal exactly, and the identity that it takes over."""
+    """Creation parameters that the destination must equal exactly, and the identity that it takes over.
 
+    `edition` is that of the RMM which measured them.
+    """
+
+    edition: str
     flags: int
     ipa_width: int
     sve_vl: int

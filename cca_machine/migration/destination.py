@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from cca_machine.abi.rmi import Ripas, Rmi
+from cca_machine.abi.rmi import Ripas
 from cca_machine.commands import Imported, OpenImport, SettleSession
 from cca_machine.hardware.address import GRANULE_BYTES, align_down
 from cca_machine.host.door import Refusal, RmiRefusal
@@ -244,7 +244,7 @@ class Destination(Side):
         self.close(session, why)
 
     def _run(self, session: Session, hosted: HostedRealm) -> None:
-        self.work.door.rmi(Rmi.REALM_ACTIVATE, hosted.footprint.rd)
+        self.work.front.activate(hosted.footprint.rd)
         hosted.session = ""
         self.step(session)
         self.work.happen(hosted, HostedEvent.IMPORT_COMMITTED, "migration")

@@ -68,7 +68,7 @@ class MigrationCalls:
 
     def immutable(self, rd: int) -> Immutable:
         """Creation parameters."""
-        return _immutable(self._core.state.realms[rd])
+        return self._immutable(self._core.state.realms[rd])
 
     def memory_map(self, rd: int, base: int, top: int) -> MemoryMap:
         """RIPAS and backing over [base, top), as maximal runs."""
@@ -143,7 +143,10 @@ class MigrationCalls:
     def take_immutable(self, rd: int, wanted: Immutable) -> None:
         """Check that the shell is built as the Realm was, and give it the Realm's identity. Raises ImportRefused."""
         realm = self._new(rd)
-        if structs.replace(_immutable(realm), instance_id=wanted.instance_id) != wanted:
+        here = self._core.features.edition
+        if wanted.edition != here:
+            raise ImportRefused(f"the Realm was built under RMM edition {wanted.edition}, this machine runs {here}")
+        if structs.replace(self._immutable(realm), instance_id=wanted.instance_id) != wanted:
             raise ImportRefused("the Realm was built here with other parameters")
         realm.instance_id = wanted.instance_id
 
@@ -194,6 +197,20 @@ class MigrationCalls:
         rec.system = dict(vcpu.system)
         rec.attestation = None
 
+    def _immutable(self, realm: Realm) -> Immutable:
+        return Immutable(
+            edition=self._core.features.edition,
+            flags=realm.flags,
+            ipa_width=realm.ipa_width,
+            sve_vl=realm.sve_vl,
+            num_bps=realm.num_bps,
+            num_wps=realm.num_wps,
+            pmu_num_ctrs=realm.pmu_num_ctrs,
+            hash_algo=realm.hash_algo,
+            rpv=realm.rpv,
+            instance_id=realm.instance_id,
+        )
+
     # -- walking -----------------------------------------------------------------------------------------------------
 
     def _new(self, rd: int) -> Realm:
@@ -234,20 +251,6 @@ class MigrationCalls:
             yield PageRun(ipa + done * GRANULE_BYTES, take, PageOp.NEW, pages)
             done += take
             at += len(here)
-
-
-def _immutable(realm: Realm) -> Immutable:
-    return Immutable(
-        flags=realm.flags,
-        ipa_width=realm.ipa_width,
-        sve_vl=realm.sve_vl,
-        num_bps=realm.num_bps,
-        num_wps=realm.num_wps,
-        pmu_num_ctrs=realm.pmu_num_ctrs,
-        hash_algo=realm.hash_algo,
-        rpv=realm.rpv,
-        instance_id=realm.instance_id,
-    )
 
 
 def page_digest(page: bytes) -> bytes:
