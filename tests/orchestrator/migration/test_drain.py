@@ -10,7 +10,7 @@ import pytest
 from orchestrator.cluster.check import check_cluster
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.links import Drop, Rule
-from orchestrator.store import RealmState
+from orchestrator.store import DrainRequest, RealmState
 
 S = 1_000_000_000
 RMM = {"version": "1.0.0", "signed_by": "vendor", "size": "4KiB"}
@@ -152,7 +152,7 @@ def test_the_only_rack_cannot_be_evacuated(cluster_file: Any) -> None:
 
 def test_a_request_of_the_store_drains_as_an_event_does(world: Any) -> None:
     small = world().run(5)
-    small.store.request_drain(machine="r1-std-01")
+    small.store.request_drain(DrainRequest(machine="r1-std-01"))
     small.run(60)
     assert small.store.machines["r1-std-01"].residents == {}
     assert [record.machines for _, record in small.records("drain.started")] == [("r1-std-01",)]

@@ -18,10 +18,10 @@ def uneven(world: Any) -> Any:
     small = world(realms=REALMS)
     store = small.store
     for name in sorted(store.machines)[1:]:
-        store.cordon(name, "later", "test")
+        store.machines[name].cordons["test"] = "later"
     small.run(10)
     for name in sorted(store.machines)[1:]:
-        store.uncordon(name, "test")
+        del store.machines[name].cordons["test"]
     assert len(store.realms_on("r1-std-01")) == 6
     return small
 
@@ -64,5 +64,5 @@ def test_a_dry_run_moves_nothing_and_says_what_it_would(uneven: Any) -> None:
 
 
 def test_machines_that_are_cordoned_take_no_part(uneven: Any) -> None:
-    uneven.store.cordon("r1-std-02", "broken fan", "test")
+    uneven.store.machines["r1-std-02"].cordons["test"] = "broken fan"
     assert "r1-std-02" not in {move.target for move in moves(uneven.store, "spread", 100)}
