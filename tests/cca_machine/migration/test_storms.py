@@ -80,7 +80,7 @@ class Storm:
         ledger = world.machines["witness"].ledger
         holder = ledger.lineages["r/1"].holder
         granted = [record.holder for _, record in world.told(c.LineageStep) if record.decision == "grant"]
-        order = [name for name in ["a", *granted]]
+        order = ["a", *granted]
         ran = [name for _, _, name, _, _ in sorted(world.lives(), key=lambda life: life[3])]
         place = 0
         for name in ran:

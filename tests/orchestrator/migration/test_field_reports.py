@@ -168,5 +168,5 @@ def test_17_a_drain_estimates_its_end(world: Any) -> None:
     small = world(realms=many(12), events=[{"kind": "drain", "at": "5s", "rack": "r1"}]).run(120)
     [(_, started)] = small.records("drain.started")
     [(at_ns, _)] = small.records("drain.finished")
-    assert 5 * S < started.eta_ns
+    assert started.eta_ns > 5 * S
     assert at_ns > 5 * S
