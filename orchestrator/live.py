@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from orchestrator.api import Run, RunResult
+from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.trace import MemorySink, TraceLine
 from orchestrator.inputs import Input
 from orchestrator.metrics.fleet_facts import fleet_facts
@@ -58,7 +59,6 @@ class LiveSession:
         self._lines_seen = 0
         self._shots = 0
         self.metrics = LiveMetrics(fleet_facts(run.cluster, run.seed, "wall"))
-        self.cluster = run.cluster
         self.seed = run.seed
         self.run_dir = str(run.path)
         self.fleet_kind = run.options.fleet
@@ -72,6 +72,11 @@ class LiveSession:
     def lines(self) -> Sequence[TraceLine]:
         """The settled trace: only ever grows, so any thread may read what is there."""
         return self._sink.lines
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster file as the fleet runs by it now; replaced whole when an operator applies another."""
+        return self._run.assembly.control.store.cluster
 
     @property
     def stopping(self) -> bool:

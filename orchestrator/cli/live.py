@@ -365,7 +365,7 @@ def apply(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconcile a live fleet with a changed cluster file: the counts of its Realm kinds."""
+    """Reconcile a live fleet with a changed cluster file; what cannot change live is refused by name, all at once."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -412,14 +412,14 @@ def act(address: str, token_file: Path | None, as_json: bool, ask: Callable[[Liv
     if as_json:
         _print_json(answer)
     elif answer["kind"] == "difference":
-        for kind, change in answer["changes"].items():
-            typer.echo(f"{kind}: {change['from']} to {change['to']}")
-        if not answer["changes"]:
-            typer.echo("nothing to change")
+        for line in answer["told"] or ["nothing to change"]:
+            typer.echo(line)
     else:
         typer.echo(answer["what"] + (f"  ({_some(answer['subjects'])})" if answer.get("subjects") else ""))
     if answer.get("accepted", True) is None:
         raise typer.Exit(ExitCode.INCONCLUSIVE)
+    if any("refused" in change for change in answer.get("changes", {}).values()):
+        raise typer.Exit(ExitCode.NO)
 
 
 def _wave(text: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cca_machine.costs import reference_timing
 from orchestrator.cluster.schema import RolloutEvent, Wave
 from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
+from orchestrator.firmware.image import build_images
 from orchestrator.firmware.phases import COUNTED, ROLLOUT_TABLE, SETTLED, UNDER_WAY, Cue, Input, Phase, Stage
 from orchestrator.firmware.records import (
     RolloutAborted,
@@ -309,6 +310,7 @@ class Rollouts:
 
     def __init__(self, events: Sequence[RolloutEvent], store: Store, image: Callable[[str, str], bytes]) -> None:
         self._image = image
+        self._firmware = store.cluster.firmware
         self._cued: list[tuple[Rollout, Cue]] = []
         self._rolled_back: list[str] = []
         self.rollouts: list[Rollout] = []
@@ -317,6 +319,9 @@ class Rollouts:
 
     def add(self, event: RolloutEvent, store: Store) -> Rollout:
         """Take one more rollout on; it begins at its instant, at the present boundary if that is over."""
+        if store.cluster.firmware is not self._firmware:  # an operator brought further releases
+            self._firmware = store.cluster.firmware
+            self._image = build_images(store.cluster, store.seed).image
         rollout = Rollout(event, _goal(f"rollout-{len(self.rollouts) + 1}", event, store, self._image))
         self.rollouts.append(rollout)
         return rollout

@@ -92,8 +92,8 @@ class Fleet:
 
     @property
     def cluster(self) -> Cluster:
-        """The cluster file as records."""
-        return self.run.cluster
+        """The cluster file as records, as it stands now: `apply` replaces it."""
+        return self.store.cluster
 
     @property
     def store(self) -> Store:
@@ -189,6 +189,16 @@ class Fleet:
     def scale(self, kind: str, count: int) -> Fleet:
         """Launch or stop Realms of a kind until `count` are wanted. Raises `ActRefused`."""
         self.ask(i.ScaleKind(kind, count))
+        return self
+
+    def apply(self, what: str | Path | Spec) -> Fleet:
+        """Reconcile with a changed cluster file or spec, all of it or nothing. Raises `ActRefused`, `UserMistake`."""
+        if isinstance(what, Spec):
+            what.cluster()
+            text = what.text
+        else:
+            text = open_file(Path(what))[1]
+        self.ask(i.ApplyFile(text))
         return self
 
     def migrate(self, realm: str, to: str = "") -> RealmHandle:
