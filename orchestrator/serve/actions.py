@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from orchestrator import inputs as i
 from orchestrator.chaos.catalogue import CATALOGUE
 from orchestrator.cluster.load import load_text
-from orchestrator.cluster.schema import Selector, Wave
+from orchestrator.cluster.schema import Selector, Wave, Window
 from orchestrator.operator_desk import MOST_AT_ONCE, Answer
 from orchestrator.reconcile import Reconciliation, reconcile, sentences
 from orchestrator.serve.context import Context
@@ -78,6 +78,8 @@ class Rollout(Body):
     rollback: bool = False
     bake: str = "10s"
     max_failures: int = Field(0, ge=0, le=1_000_000)
+    windows: list[dict[str, str]] = Field([], max_length=64, json_schema_extra={"items": Window.model_json_schema()})
+    freezes: list[dict[str, str]] = Field([], max_length=64, json_schema_extra={"items": Window.model_json_schema()})
 
 
 class Revocation(Body):
