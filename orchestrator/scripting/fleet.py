@@ -25,6 +25,8 @@ from typing import Any, Literal
 from orchestrator import inputs as i
 from orchestrator import rundir
 from orchestrator.api import RUNS, Run, RunOptions, open_file
+from orchestrator.chaos.checkers import CHECKERS, judge
+from orchestrator.chaos.verdict import Verdict, facts_of
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.instant import format_instant
@@ -34,7 +36,7 @@ from orchestrator.explain import Event
 from orchestrator.explain import explain as tell
 from orchestrator.extensions import Checker, Extensions, Score
 from orchestrator.operator_desk import Answer
-from orchestrator.scripting.errors import ActRefused, FleetError, NotReached
+from orchestrator.scripting.errors import ActRefused, FleetError, NotReached, UnknownName
 from orchestrator.scripting.faults import Fault, FaultScope, Storm
 from orchestrator.scripting.handles import MachineHandle, RealmHandle, RolloutHandle
 from orchestrator.scripting.results import Results
@@ -149,6 +151,20 @@ class Fleet:
         self.run.store.commit()
         with RunReader(self.run.path / rundir.DATABASE) as reader:
             return tell(reader.trace(), name)
+
+    def check(self, *names: str) -> dict[str, Verdict]:
+        """What the named checkers (all, if none is named) say of the run so far; raises `UnknownName`."""
+        for name in names:
+            if name not in CHECKERS:
+                raise UnknownName("checker", name, CHECKERS)
+        if self.finished:
+            said = self.finish().verdicts
+            return {name: said[name] for name in names or CHECKERS}
+        self.run.store.commit()
+        with RunReader(self.run.path / rundir.DATABASE) as reader:
+            lines = list(reader.trace())
+        facts = facts_of(self.run.cluster, self.now_ns, self.run.plan.firmware.anchors)
+        return {verdict.name: verdict for verdict in judge(lines, facts, names)}
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
