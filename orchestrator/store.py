@@ -96,6 +96,11 @@ class Capacity(Struct):
 
     granules: int
     vmids: int
+    mecids: int = 0
+
+    def has_less_than(self, other: Capacity) -> bool:
+        """Whether anything was scarcer here than it is in `other`."""
+        return self.granules < other.granules or self.vmids < other.vmids or self.mecids < other.mecids
 
 
 class MachineView(Struct):
@@ -128,6 +133,8 @@ class MachineView(Struct):
     """Names of the Realms bound here, as an ordered set."""
     cordons: dict[str, str] = field(default_factory=dict)
     """Who keeps new Realms away, and why."""
+    rmm_dead: bool = False
+    """Its host answers and says that there is no RMM; only firmware can be put there, and a reset ordered."""
     activity: str = ""
     """Firmware activity under way ("prime", "activate", ...): no migration may start or end here."""
 
