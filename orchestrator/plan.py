@@ -87,6 +87,7 @@ def _machine(
         quirks=profile.quirks,
         leases=cluster.control.leases,
         firmware_policy=firmware.policy,
+        host_version=profile.host,
         edition=profile.edition,
         token_profile=token_profile(profile),
         mecids=mecids(profile),

@@ -270,7 +270,9 @@ def rollout_start(
     wave: Annotated[
         list[str] | None, typer.Option(help="A number or a share of machines; repeat it.", metavar="N|P%")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="live (activation under running Realms), drain or reboot.")] = "live",
+    strategy: Annotated[
+        str, typer.Option(help="live (activation under running Realms), drain, reboot or auto.")
+    ] = "live",
     bake: Annotated[str, typer.Option(help="Wait after each wave.")] = "10s",
     max_failures: Annotated[int, typer.Option(help="Machines that may fail before it holds.", min=0)] = 0,
     rollback: Annotated[bool, typer.Option("--rollback", help="When it holds, bring back what is done.")] = False,

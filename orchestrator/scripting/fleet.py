@@ -229,7 +229,7 @@ class Fleet:
         release: str,
         *,
         waves: Sequence[int | str] = DEFAULT_WAVES,
-        strategy: Literal["live", "drain", "reboot"] = "live",
+        strategy: Literal["live", "drain", "reboot", "auto"] = "live",
         bake: str = "10s",
         max_failures: int = 0,
         rollback: bool = False,

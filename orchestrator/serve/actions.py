@@ -73,7 +73,7 @@ class Rollout(Body):
         max_length=64,
         json_schema_extra={"items": Wave.model_json_schema()},
     )
-    strategy: Literal["live", "drain", "reboot"] = "live"
+    strategy: Literal["live", "drain", "reboot", "auto"] = "live"
     max_unavailable: int | None = Field(None, ge=1, le=1_000_000)
     rollback: bool | Literal["machine", "wave", "rollout"] = False
     gates: list[dict[str, Any]] = Field([], max_length=16)
