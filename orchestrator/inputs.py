@@ -86,6 +86,12 @@ class ApplyCounts(Struct, frozen=True, tag="apply-counts", forbid_unknown_fields
     counts: dict[str, int]
 
 
+class ApplyFile(Struct, frozen=True, tag="apply-file", forbid_unknown_fields=True):
+    """Run on as a changed cluster file says (`orchestrator.reconcile`); all of it, or nothing."""
+
+    text: str
+
+
 class CordonMachine(Struct, frozen=True, tag="cordon-machine", forbid_unknown_fields=True):
     """Keep new Realms and migrations away from a machine."""
 
@@ -174,6 +180,7 @@ Input: TypeAlias = (
     | EndDrain
     | ScaleKind
     | ApplyCounts
+    | ApplyFile
     | CordonMachine
     | UncordonMachine
     | StartRollout
