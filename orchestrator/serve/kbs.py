@@ -347,6 +347,7 @@ def run(app: FastAPI, host: str, port: int, cert: Path | None = None, key: Path 
         listening = serving.config.bind_socket()
     except SystemExit:
         raise UserMistake(f"cannot listen on {host} port {port}", "choose a free --port, or 0") from None
+    listening.listen()  # who reads the next line may connect at once
     scheme = "https" if cert is not None else "http"
     print(f"serving on {scheme}://{host}:{listening.getsockname()[1]}", flush=True)
     serving.run(sockets=[listening])
