@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from attestation.stores import ReferenceValues
 from cca_machine.commands import CONTROL, Command
 from orchestrator.cluster.schema import RevokeEvent
 from orchestrator.controller import Controller, Decision, Order
@@ -41,7 +42,9 @@ def control_plane(
     revocations = [event for event in made.cluster.events if isinstance(event, RevokeEvent)]
     recovery = TcbRecovery(revocations, verifier, partial(revoked_by, made.firmware, made.cluster, made.seed))
     return ControlPlane(
-        store, [recovery, health, *rollouts, MigrationController(store), RealmController(store, verifier), *others]
+        store,
+        [recovery, health, *rollouts, MigrationController(store), RealmController(store, verifier), *others],
+        verifier.references,
     )
 
 
@@ -51,8 +54,12 @@ class ControlPlane:
     A step with nothing arrived and nothing due returns at once, so that skipping such steps changes nothing.
     """
 
-    def __init__(self, store: Store, controllers: Sequence[Controller]) -> None:
+    def __init__(
+        self, store: Store, controllers: Sequence[Controller], references: ReferenceValues | None = None
+    ) -> None:
         self.store = store
+        self.references = ReferenceValues() if references is None else references
+        """What evidence is compared with, as it stands; the verifier changes it when firmware is revoked."""
         self.controllers = tuple(controllers)
         self._messages = 0
         self._records = 0

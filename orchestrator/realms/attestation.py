@@ -127,7 +127,8 @@ class Verifier:
         self._introduced: set[str] = set()
         self._challenges = 0
         self._anchors = TrustAnchors()
-        self._references = ReferenceValues(*references.records())
+        self.references = ReferenceValues(*references.records())
+        """What evidence is compared with, as it stands."""
         self._accepted: dict[str, tuple[bytes, bytes]] = {}
         """Platform token and RAK that each machine was last accepted with."""
         self._cache = PlatformCache()
@@ -135,7 +136,7 @@ class Verifier:
             secrets(cluster, seed),
             release_policy(cluster),
             self._anchors,
-            self._references,
+            self.references,
             trusted_platforms=self._cache,
             session_lifetime_ns=SESSION_LIFETIME_NS,
         )
@@ -169,13 +170,13 @@ class Verifier:
 
     def revoke(self, measurements: Collection[bytes]) -> None:
         """Refuse evidence over firmware components with these digests from now on, whatever was said before."""
-        self._references.revoke(measurements)
+        self.references.revoke(measurements)
 
     def _judge_platform(self, platform_token: bytes, rak: bytes) -> VerifiedPlatform:
         verified = verify_platform(platform_token, self._anchors, trusted_platforms=self._cache)
         if not hmac.compare_digest(verified.claims.challenge or b"", hashlib.sha256(rak).digest()):
             raise Untrusted("platform token does not vouch for this RAK", reason=RefusalReason.BINDING, label=10)
-        appraisal = appraise_claims(verified.claims, _NO_REALM, self._references)
+        appraisal = appraise_claims(verified.claims, _NO_REALM, self.references)
         if appraisal.platform.status is not Tier.AFFIRMING:
             bad = [told for told in appraisal.platform.explanations if told.tier is not Tier.AFFIRMING]
             told = "; ".join(f"{item.claim}: {item.meaning}, found {item.found}" for item in bad)

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from starlette.responses import JSONResponse, Response
 from attestation.ear_results import Issuer
 from attestation.errors import Denied, RefusalReason, Refused
 from attestation.kbs import messages
+from attestation.kbs.exchange import AuditRecord
 from attestation.kbs.server import Broker
 from attestation.keys import Curve, SigningKey, derive_key
-from attestation.policy import default_policy
+from attestation.policy import Policy, default_policy
 from attestation.session import (
     EVIDENCE_MEDIA_TYPE,
     NEW_SESSION,
@@ -49,31 +50,46 @@ MAX_RESOURCE_BYTES = 1024 * 1024
 
 
 class Room(msgspec.Struct):
-    """What the server answers from: broker, verification sessions, and how much of the audit trail is logged."""
+    """What the server answers from: broker, verification sessions, and how much of the audit trail is logged.
+
+    `keep` is given each record of the trail besides.
+    """
 
     broker: Broker
     sessions: SessionService
     logged: int = 0
+    keep: Callable[[AuditRecord], None] | None = None
 
     def log_audit(self) -> None:
         """Write the audit records that are new."""
         for record in self.broker.state.audit:
             if record.number >= self.logged:
                 audit.info("%s", json.dumps(msgspec.to_builtins(record)))
+                if self.keep is not None:
+                    self.keep(record)
         self.logged = self.broker.state.audit_count
 
 
 def room(
-    resources: Mapping[str, bytes], anchors: TrustAnchors, references: ReferenceValues, signer: SigningKey | None = None
+    resources: Mapping[str, bytes],
+    anchors: TrustAnchors,
+    references: ReferenceValues,
+    signer: SigningKey | None = None,
+    policy: Policy | None = None,
+    keep: Callable[[AuditRecord], None] | None = None,
 ) -> Room:
-    """Set up broker and sessions under one signing key (P-256); without one a new key is drawn."""
+    """Set up broker and sessions under one signing key (P-256); without one a new key is drawn.
+
+    Without a policy the default one decides; `keep` is given each record of the audit trail.
+    """
     if signer is None:
         signer = derive_key(secrets.token_bytes(32), "attestation results", Curve.P256)
     if signer.curve is not Curve.P256:
         raise UserMistake(f"results are signed with ES256, this key is on {signer.curve}", "a key on P-256")
     issuer, platforms = Issuer(signer), PlatformCache()
-    broker = Broker(resources, default_policy(), anchors, references, trusted_platforms=platforms, issuer=issuer)
-    return Room(broker, SessionService(anchors, references, issuer, trusted_platforms=platforms))
+    judged_by = default_policy() if policy is None else policy
+    broker = Broker(resources, judged_by, anchors, references, trusted_platforms=platforms, issuer=issuer)
+    return Room(broker, SessionService(anchors, references, issuer, trusted_platforms=platforms), keep=keep)
 
 
 def read_resources(folder: Path) -> dict[str, bytes]:
