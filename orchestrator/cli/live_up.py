@@ -75,9 +75,9 @@ def _serve(
         session = LiveSession(run, wishes.speed)
         desk = serving.enter_context(FleetBroker(run, *broker)) if broker is not None else None
         with Server(session, taken, wishes.token, desk) as server, _ends_on_interrupt(session):
+            _say(f"{cluster.name} is up at {server.url}/  (seed {seed}, speed {wishes.speed:g}, Ctrl-C ends it)")
             if desk is not None:
                 _say(f"key broker and verifier at {desk.url}")
-            _say(f"{cluster.name} is up at {server.url}/  (seed {seed}, speed {wishes.speed:g}, Ctrl-C ends it)")
             result = session.run(until_ns)
         _say(f"written to {result.run_dir} · repeat: {result.repeat}")
         return result
