@@ -166,6 +166,12 @@ class OperatorDesk:
                 subjects.append(name)
         return Done(tuple(subjects), ", ".join(told) or "nothing to change")
 
+    def _verifier_answered(self, store: Store, body: i.VerifierAnswered) -> Done:
+        realm = _realm(store, body.realm)
+        store.verifier_answers.append(body)
+        said = "accepts" if body.accepted else f"refuses ({body.reason})"
+        return Done((realm.name,), f"the verifier outside {said} the evidence of {realm.name}: {body.detail}")
+
     # -- machines ------------------------------------------------------------------------------------------------------
 
     def _cordon(self, store: Store, body: i.CordonMachine) -> Done:
@@ -249,6 +255,7 @@ class OperatorDesk:
 _ACTS: dict[type[Any], Callable[[OperatorDesk, Store, Any], Done]] = {
     i.LaunchRealms: OperatorDesk._launch,
     i.StopRealm: OperatorDesk._stop,
+    i.VerifierAnswered: OperatorDesk._verifier_answered,
     i.DeleteRealm: OperatorDesk._delete,
     i.MigrateRealm: OperatorDesk._migrate,
     i.ScaleKind: OperatorDesk._scale,

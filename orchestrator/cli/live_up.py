@@ -69,8 +69,9 @@ def _serve(
     seed = cluster.seed if wishes.seed is None else wishes.seed
     out = wishes.out or rundir.choose(RUNS, f"{cluster.name}-{seed}")
     options = RunOptions(
-        seed=seed, fleet=wishes.fleet, actors=wishes.actors, out=out, replace=wishes.replace, file=str(wishes.file)
-    )
+        seed=seed, fleet=wishes.fleet, actors=wishes.actors, out=out, replace=wishes.replace, file=str(wishes.file),
+        live=True,
+    )  # fmt: skip
     with Run(cluster, text, options, repeat=f"realmfleet replay {out}") as run, ExitStack() as serving:
         session = LiveSession(run, wishes.speed)
         desk = serving.enter_context(FleetBroker(run, *broker)) if broker is not None else None

@@ -29,6 +29,7 @@ from cca_machine.monitor.platform_token import platform_identity
 from orchestrator.cluster.schema import Attestation, Cluster
 from orchestrator.engine.streams import derive
 from orchestrator.fleet.health import PlatformVerdict
+from orchestrator.inputs import VerifierAnswered
 from orchestrator.realms.policy import release_policy, secrets
 from orchestrator.realms.reference import expected_rim, realm_spec, resource_path
 
@@ -202,8 +203,13 @@ class Verifier:
         _, body = self._broker.request(messages.request_body(), nonce, now_ns=now_ns, session_id=session)
         return Challenge(session, messages.read_challenge(body))
 
-    def appraise_evidence(self, subject: Subject, session: str, evidence: bytes, arrived_ns: int) -> EvidenceVerdict:
-        """Judge the evidence of a Realm that arrived at `arrived_ns` (virtual ns); never raises for evidence."""
+    def appraise_evidence(
+        self, subject: Subject, session: str, evidence: bytes, arrived_ns: int
+    ) -> EvidenceVerdict | None:
+        """Judge the evidence of a Realm that arrived at `arrived_ns` (virtual ns); never raises for evidence.
+
+        None when somebody outside is asked (`orchestrator.realms.outside`): then `answer` gives the verdict.
+        """
         self._introduce(subject.machine)
         service = self.queue.serve(arrived_ns)
         token = _token_of(evidence)
@@ -231,6 +237,10 @@ class Verifier:
             subject, session, True, "", detail, digest, rim, _tiers(decision.appraisal), service,
             rak=verified.realm.claims.public_key, platform_token=verified.platform.token,
         )  # fmt: skip
+
+    def answer(self, answered: VerifierAnswered, now_ns: int) -> EvidenceVerdict | None:
+        """What an answer from outside comes to: nothing, as nobody outside was asked."""
+        return None
 
     def _match(self, subject: Subject, session: str, detail: str) -> tuple[str, str]:
         """Whether evidence that some rule admits is of the Realm that was asked: its image, its name in the RPV."""

@@ -41,6 +41,7 @@ from attestation.session import (
 from attestation.stores import ReferenceValues, TrustAnchors
 from attestation.verify import PlatformCache
 from orchestrator.errors import UserMistake
+from orchestrator.serve import attestation_service
 from orchestrator.serve.body_limit import BODY_TIMEOUT_S, MAX_BODY_BYTES, BodyLimit
 
 audit = logging.getLogger("realmfleet.kbs.audit")
@@ -166,6 +167,7 @@ def create_app(where: Room, *, max_body_bytes: int = MAX_BODY_BYTES, body_timeou
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
     _add_broker(app, where)
     _add_sessions(app, where)
+    attestation_service.add(app, where.broker)
     return app
 
 
