@@ -44,19 +44,19 @@ def add(app: FastAPI, broker: Broker) -> None:
         responses={
             408: {"description": "body took too long", **_TEXT},
             413: {"description": "body too large", **_TEXT},
-            500: {"description": "not understood, or the evidence does not verify", **_TEXT},
+            400: {"description": "not understood, or the evidence does not verify", **_TEXT},
         },
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},
     )
     async def attestation(request: Request) -> Response:
-        """Judge evidence; the answer is a signed result. As in Trustee, every refusal is a 500 with its reason."""
+        """Judge evidence; the answer is a signed result. Every refusal is a 400 with its reason; Trustee's is a 500."""
         if broker.issuer is None:
-            return PlainTextResponse("no key to sign results with", 500)
+            return PlainTextResponse("no key to sign results with", 400)
         try:
             token = evaluate(
                 await request.body(), broker.anchors, broker.references, broker.issuer, now_ns=time.time_ns(),
                 trusted_platforms=broker.trusted_platforms,
             )  # fmt: skip
         except Refused as refusal:
-            return PlainTextResponse(f"attestation report evaluate: {refusal}", 500)
+            return PlainTextResponse(f"attestation report evaluate: {refusal}", 400)
         return PlainTextResponse(token)
