@@ -58,6 +58,12 @@ class ApplyCounts(Struct, frozen=True, tag="apply-counts", forbid_unknown_fields
     counts: dict[str, int]
 
 
+class ApplyFile(Struct, frozen=True, tag="apply-file", forbid_unknown_fields=True):
+    """Run on as a changed cluster file says (`orchestrator.reconcile`); all of it, or nothing."""
+
+    text: str
+
+
 class CordonMachine(Struct, frozen=True, tag="cordon-machine", forbid_unknown_fields=True):
     """Keep new Realms and migrations away from a machine."""
 
@@ -93,6 +99,28 @@ class AbortRollout(Struct, frozen=True, tag="abort-rollout", forbid_unknown_fiel
     """Give a rollout up; machines that are under way come to the end of their own table."""
 
     rollout: str
+
+
+class PromoteRollout(Struct, frozen=True, tag="promote-rollout", forbid_unknown_fields=True):
+    """Let a rollout go on without further bake and gates, whatever failed so far."""
+
+    rollout: str
+
+
+class RetryRollout(Struct, frozen=True, tag="retry-rollout", forbid_unknown_fields=True):
+    """Have a held rollout take its failed machines again."""
+
+    rollout: str
+
+
+class AnswerGate(Struct, frozen=True, tag="answer-gate", forbid_unknown_fields=True):
+    """What the user's function, or Prometheus, said to question `number` of a gate: pass, fail or inconclusive."""
+
+    rollout: str
+    gate: int
+    number: int
+    answer: str
+    why: str
 
 
 class RevokeFirmware(Struct, frozen=True, tag="revoke-firmware", forbid_unknown_fields=True):
@@ -135,12 +163,16 @@ Input: TypeAlias = (
     | MigrateRealm
     | ScaleKind
     | ApplyCounts
+    | ApplyFile
     | CordonMachine
     | UncordonMachine
     | StartRollout
     | PauseRollout
     | ResumeRollout
     | AbortRollout
+    | PromoteRollout
+    | RetryRollout
+    | AnswerGate
     | RevokeFirmware
     | InjectFault
     | HealFault

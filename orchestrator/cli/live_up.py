@@ -18,6 +18,8 @@ from orchestrator.cluster.load import load_text
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
 from orchestrator.errors import UserMistake
+from orchestrator.extensions import Extensions
+from orchestrator.gate_keeper import read_gates
 from orchestrator.live import LiveSession
 from orchestrator.serve.broker import BrokerWish, FleetBroker, read_wish
 from orchestrator.serve.broker import bind as bind_broker
@@ -41,6 +43,8 @@ class Wishes(Struct, frozen=True, kw_only=True):
     until: str | None = None
     out: Path | None = None
     replace: bool = False
+    gates: tuple[str, ...] = ()
+    prometheus: str = ""
 
 
 def serve(wishes: Wishes) -> RunResult:
@@ -72,7 +76,9 @@ def _serve(
         seed=seed, fleet=wishes.fleet, actors=wishes.actors, out=out, replace=wishes.replace, file=str(wishes.file),
         live=True,
     )  # fmt: skip
-    with Run(cluster, text, options, repeat=f"realmfleet replay {out}") as run, ExitStack() as serving:
+    extensions = Extensions(gates=read_gates(wishes.gates), prometheus=wishes.prometheus)
+    repeat = f"realmfleet replay {out}"
+    with Run(cluster, text, options, repeat=repeat, extensions=extensions) as run, ExitStack() as serving:
         session = LiveSession(run, wishes.speed)
         desk = serving.enter_context(FleetBroker(run, *broker)) if broker is not None else None
         with Server(session, taken, wishes.token, desk) as server, _ends_on_interrupt(session):

@@ -107,6 +107,8 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.waves,
     releases.firmware_floor,
     releases.revocations,
+    releases.steering,
+    releases.skew,
     deeds.events,
     deeds.starts,
     deeds.arrivals,

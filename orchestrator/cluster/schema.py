@@ -104,6 +104,7 @@ class Profile(Record):
     pes: int = Field(ge=1, le=1024, description="Processing elements.")
     memory: Size = Field(description="DRAM, a multiple of the 4KiB granule.")
     firmware: Name = Field(description="Release it boots with.")
+    host: Version = Field("1.0.0", description="Version of its hypervisor, which firmware may ask for (needs).")
     edition: Literal["1.0", "2.0"] = Field("1.0", description="RMM edition.")
     token_profile: Literal["2023", "2024", "2026"] | None = Field(
         None, description="Year of its tokens' profiles; absent: 2023 for edition 1.0, 2024 for 2.0."
@@ -136,6 +137,9 @@ class Component(Record):
     version: Version = Field(description="Three numbers; a live activation must raise it.")
     security_version: int = Field(1, ge=0, le=2**31, description="Anti-rollback counter; it may never fall.")
     data_format: int = Field(1, ge=0, le=2**31, description="Live-state format that a live activation must match.")
+    needs: dict[Literal["BL2", "BL31", "RMM", "HES", "host"], Version] = Field(
+        default_factory=dict, description="Lowest version of another component, or of the host, that it works with."
+    )
     size: Size = default("256KiB", "Image size, loaded and hashed at boot and at activation.", gt=0)
     signed_by: Name | list[Name] | None = Field(
         None,
@@ -302,10 +306,62 @@ class Arrivals(Record):
 
 
 class Wave(Record):
-    """Part of a rollout: a share or a number of the machines not yet done; exactly one of the two."""
+    """Part of a rollout: a share or a number of the machines not yet done; exactly one of the two.
+
+    With `rack`, `power` or `kind` only such machines are counted and taken.
+    """
 
     machines: int | None = Field(None, ge=1, le=1_000_000, description="How many machines.")
     share: Share | None = Field(None, description="Share of the machines not yet done, rounded up.")
+    rack: Name | None = Field(None, description="Only machines of this rack.")
+    power: Name | None = Field(None, description="Only machines of this power domain.")
+    kind: Name | None = Field(None, description="Only machines that host a Realm of this kind when the wave begins.")
+
+
+class HealthGate(Record):
+    """Every machine of the wave answers and is trusted; a silent one is inconclusive, a lost one a fail."""
+
+    gate: Literal["health"] = Field("health", description="What is asked.")
+
+
+class ServiceGate(Record):
+    """Enough Realms serve, and few were started anew since the wave began."""
+
+    gate: Literal["service"] = Field("service", description="What is asked.")
+    kind: Name | None = Field(None, description="Realms of this kind; absent: all.")
+    serving: Share = default("100%", "Share of the wanted Realms that must serve.")
+    max_restarts: int | None = Field(None, ge=0, le=1_000_000, description="Realms that may have been started anew.")
+
+
+class AttestedGate(Record):
+    """Every machine and every Realm of the wave has attested over the new reference values."""
+
+    gate: Literal["attested"] = Field("attested", description="What is asked.")
+
+
+class PythonGate(Record):
+    """The user's own function answers: True, False, or None for inconclusive, or a pair of that and a sentence."""
+
+    gate: Literal["python"] = Field("python", description="What is asked.")
+    name: Name = Field(description="Name under which --gate NAME=FILE:FUNCTION, or Python, gives the function.")
+
+
+class PromqlGate(Record):
+    """Prometheus answers: a result with nothing but numbers above 0 passes, an empty one fails, silence is neither."""
+
+    gate: Literal["promql"] = Field("promql", description="What is asked.")
+    query: str = Field(min_length=1, max_length=2000, description="PromQL, as in sum(realmfleet_realms) > 8.")
+
+
+Gate = Annotated[HealthGate | ServiceGate | AttestedGate | PythonGate | PromqlGate, Field(discriminator="gate")]
+
+
+class BlastRadius(Record):
+    """How much may be under way at once in one place, besides `max_unavailable`."""
+
+    rack: int | None = Field(None, ge=1, le=1_000_000, description="Machines of one rack.")
+    power: int | None = Field(None, ge=1, le=1_000_000, description="Machines of one power domain.")
+    realms: Share | None = Field(None, gt=0, description="Share of the Realms of a kind that are on such machines.")
 
 
 class MigrateEvent(Record):
@@ -330,10 +386,15 @@ class RolloutEvent(Record):
     kind: Literal["rollout"] = Field("rollout", description="What the operator does.")
     at: Duration = Field(description="When the first wave starts.")
     release: Name = Field(description="Release that holds the component.")
-    component: Literal["RMM"] = Field("RMM", description="Component to update.")
-    strategy: Literal["live", "drain", "reboot"] = Field(
+    component: Literal["RMM", "BL31"] = Field("RMM", description="Component to update.")
+    after: str | None = Field(
+        None,
+        description="Begin only when this earlier rollout (rollout-1, ...) has brought every machine to its release.",
+    )
+    strategy: Literal["live", "drain", "reboot", "auto"] = Field(
         "live",
-        description="Live activation under running Realms, or a reboot: after all Realms left, or with them stopped.",
+        description="Live activation under running Realms, or a reboot: after all Realms left, or with them stopped; "
+        "auto chooses machine by machine, by predicted cost.",
     )
     max_unavailable: int | None = Field(
         None,
@@ -346,7 +407,27 @@ class RolloutEvent(Record):
     waves: list[Wave] = Field(min_length=1, max_length=64, description="Who goes when.")
     bake: Duration = default("10s", "Wait after a wave, in which every machine and Realm must attest.")
     max_failures: int = Field(0, ge=0, le=1_000_000, description="Machines that may fail before the rollout holds.")
-    rollback: bool = Field(False, description="When it holds, bring what is done back, where the counters permit it.")
+    gates: list[Gate] = Field(
+        default_factory=list, max_length=16, description="What must hold after each bake, before it goes on."
+    )
+    gate_every: Duration = default("10s", "How often an inconclusive gate is asked again.", gt=0)
+    blast_radius: BlastRadius = Field(BlastRadius(), description="What may be under way at once in one place.")
+    rollback: bool | Literal["machine", "wave", "rollout"] = Field(
+        False,
+        description="When it holds, bring failed machines, the wave, or all that is done (true) back to what they ran, "
+        "where the counters permit it.",
+    )
+
+
+class SteerEvent(Record):
+    """An operator steers a rollout."""
+
+    kind: Literal["steer"] = Field("steer", description="What the operator does.")
+    at: Duration = Field(description="When.")
+    rollout: str = Field("rollout-1", description="Which: rollout-1 is the first of the file by its instant.")
+    do: Literal["pause", "resume", "promote", "retry", "abort"] = Field(
+        description="Promote goes on without bake and gates; retry takes the failed machines of a held one again."
+    )
 
 
 class RevokeEvent(Record):
@@ -403,7 +484,9 @@ class DrainEvent(Record):
     dry_run: bool = Field(False, description="Only say, Realm by Realm, where it would go or what blocks it.")
 
 
-Event = Annotated[MigrateEvent | DrainEvent | RolloutEvent | RevokeEvent | StopEvent, Field(discriminator="kind")]
+Event = Annotated[
+    MigrateEvent | DrainEvent | RolloutEvent | SteerEvent | RevokeEvent | StopEvent, Field(discriminator="kind")
+]
 
 
 class Selector(Record):

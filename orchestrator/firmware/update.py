@@ -11,6 +11,7 @@ import hashlib
 
 from msgspec import Struct, field
 
+from attestation.firmware import unmet
 from cca_machine.commands import (
     Activate,
     Activated,
@@ -25,7 +26,10 @@ from cca_machine.commands import (
     StageFirmware,
     UnstageFirmware,
 )
+from cca_machine.host.lfa import NO_RMM
+from orchestrator.cluster.schema import Component
 from orchestrator.controller import Decision, Order
+from orchestrator.firmware.choice import choose
 from orchestrator.firmware.phases import ANSWERED_IN, MACHINE_TABLE, UNDER_WAY, Effect, Input, Phase
 from orchestrator.firmware.records import RolloutMachine
 from orchestrator.fleet.health import UNDER_APPRAISAL
@@ -80,11 +84,22 @@ class Update(Struct):
     left: int = 0
     """Realms that were there when an evacuation last got on."""
     why: str = ""
+    strategy: str = ""
+    """The way it is updated: the rollout's, or chosen for it when it was taken."""
+    version_before: str = ""
+    """What the machine ran when the rollout took it."""
+    lost_rmm: bool = False
+    """Its activation cost it the RMM, and was not committed: the next boot brings back what it ran."""
+    proven_from_ns: int = 0
+    """Since when it runs the release with the platform token accepted (virtual ns)."""
 
 
-def answers(view: MachineView) -> bool:
-    """Whether a rollout may take the machine: it is heard; that its firmware is not trusted is what updates are for."""
-    return view.state in (MachineState.ADMITTED, MachineState.REFUSED)
+def answers(view: MachineView, strategy: str) -> bool:
+    """Whether a rollout may take the machine: it is heard; that its firmware is not trusted is what updates are for.
+
+    A machine without an RMM has nothing to be exchanged live, but it can be given another image and reset.
+    """
+    return view.state in (MachineState.ADMITTED, MachineState.REFUSED) or (view.rmm_dead and strategy != "live")
 
 
 class Updater:
@@ -92,6 +107,8 @@ class Updater:
 
     def __init__(self, goal: Goal) -> None:
         self.goal = goal
+        self.activations = (0, 0)
+        """Live activations of this rollout that are through, and how many of them failed; set by the rollout."""
 
     def answer(self, update: Update, outcome: object) -> None:
         """Keep an outcome that answers an order of this rollout; anything else is passed over."""
@@ -129,7 +146,7 @@ class Updater:
         view = store.machines[update.machine]
         if update.phase is Phase.REBOOTING:
             return self._rebooting(update, view, store)
-        if view.state is MachineState.DOWN:
+        if view.state is MachineState.DOWN and not (view.rmm_dead and update.strategy != "live"):
             return Input.LOST, "machine is down"
         if view.boot != update.boot:
             return Input.LOST, "machine rebooted"
@@ -139,12 +156,15 @@ class Updater:
         if not store.sessions_on(update.machine):
             if self.current(view):
                 return Input.CURRENT, "runs the release, unproven"
-            return (Input.QUIET if self.goal.strategy == "live" else Input.QUIET_FOR_BOOT), ""
+            why = _skew(self.goal, view, store)
+            if why:
+                return Input.REFUSED, why
+            return (Input.QUIET if update.strategy == "live" else Input.QUIET_FOR_BOOT), ""
         return _overdue(update, store, "a migration session does not end")
 
     def _staging(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
         for answer in update.answers:
-            drain = answer.input is Input.STAGED and self.goal.strategy == "drain"
+            drain = answer.input is Input.STAGED and update.strategy == "drain"
             return (Input.STAGED_TO_DRAIN if drain else answer.input), answer.why
         return _overdue(update, store, "no answer to stage-firmware")
 
@@ -200,6 +220,7 @@ class Updater:
             if answer.input is Input.REFUSED and update.attempts > 1:
                 continue
             update.token_expected = answer.token_sha256
+            update.lost_rmm = NO_RMM in answer.why
             return answer.input, answer.why
         if store.now_ns >= update.again_ns and self.current(view):
             return Input.ACTIVATED, "the answer was lost; the heartbeat names the new version"
@@ -237,6 +258,17 @@ class Updater:
         view = store.machines[update.machine]
         store.cordon(update.machine, f"rollout of {self.goal.release}", by=self.goal.rollout)
         update.boot, update.token_before = view.boot, view.platform_token_sha256
+        running = view.versions.get(self.goal.component, "")
+        if running != self.goal.version:
+            update.version_before = running
+        update.lost_rmm = False
+        update.strategy = self.goal.strategy
+        if self.goal.strategy == "auto":
+            new = _component(self.goal, store)
+            tries, failures = self.activations
+            chosen = choose(self.goal.rollout, view, new, tries, failures, store)
+            update.strategy = chosen.strategy
+            decision.records.append(chosen)
         update.token_expected = ""
         update.again_ns = store.now_ns + DRAIN_PATIENCE * self.goal.patience_ns
         update.attempts = ATTEMPTS
@@ -294,7 +326,7 @@ class Updater:
     def ask_realms(self, update: Update, store: Store, decision: Decision) -> None:
         """Ask every serving Realm there for fresh evidence; one in any other state attests on its way anyway."""
         update.realms = self._ask_evidence(update, store)
-        update.asked_ns = store.now_ns
+        update.asked_ns = update.proven_from_ns = store.now_ns
         store.vacate(update.machine)
         update.again_ns = store.now_ns + ATTEMPTS * self.goal.patience_ns
         update.attempts = ATTEMPTS
@@ -344,6 +376,30 @@ def _boot_patience(update: Update, goal: Goal) -> int:
     """After the last order to reboot the machine may be on its way, its answer lost."""
     last = update.phase is Phase.REBOOTING and update.attempts >= ATTEMPTS
     return goal.boot_patience_ns if last else goal.patience_ns
+
+
+def _component(goal: Goal, store: Store) -> Component:
+    """The component of the release that the rollout brings."""
+    components = store.cluster.firmware.releases[goal.release].components
+    return next(one for name, one in components.items() if name == goal.component)
+
+
+def _skew(goal: Goal, view: MachineView, store: Store) -> str:
+    """Why the release does not work with what runs there: its own needs, and those of what stays."""
+    releases = store.cluster.firmware.releases
+    new = _component(goal, store)
+    versions = {**view.versions, goal.component: new.version, "host": store.cluster.profiles[view.profile].host}
+    why = unmet({str(name): version for name, version in new.needs.items()}, versions)
+    if why:
+        return f"{goal.component} {new.version} {why}"
+    for name, version in sorted(view.versions.items()):
+        for release in releases.values():
+            other = release.components.get(name)  # type: ignore[call-overload]
+            if name != goal.component and other is not None and other.version == version:
+                why = unmet({str(need): least for need, least in other.needs.items() if need != "host"}, versions)
+                if why:
+                    return f"{name} {version} {why}"
+    return ""
 
 
 def _overdue(update: Update, store: Store, why: str) -> tuple[Input, str] | None:

@@ -23,7 +23,7 @@ from orchestrator.engine.streams import derive
 from orchestrator.inputs import VerifierAnswered
 from orchestrator.realms.attestation import EvidenceVerdict, Service, Subject, Verifier
 from orchestrator.realms.policy import secrets
-from orchestrator.realms.reference import expected_rim, realm_spec, resource_path
+from orchestrator.realms.reference import expected_rim, realm_spec, resource_path, rim_rule
 
 
 class Question(Struct, frozen=True):
@@ -118,7 +118,9 @@ class OutsideVerifier(Verifier):
         except Refused as refusal:
             return refusal.reason, str(refusal), None
         spec = realm_spec(self._cluster, subject.kind, subject.realm, subject.incarnation)
-        if evidence.realm.claims.initial_measurement != expected_rim(spec):
+        machine = self._machines[subject.machine]
+        wanted = expected_rim(spec, rim_rule(machine.edition, machine.quirks))
+        if evidence.realm.claims.initial_measurement != wanted:
             return RefusalReason.CLAIMS, "the RIM is of another kind of Realm than the one asked for evidence", None
         if evidence.realm.claims.personalization_value != spec.rpv:
             return RefusalReason.BINDING, "the personalization value names another Realm", None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -25,6 +25,8 @@ from typing import Any, Literal
 from orchestrator import inputs as i
 from orchestrator import rundir
 from orchestrator.api import RUNS, Run, RunOptions, open_file
+from orchestrator.chaos.checkers import CHECKERS, judge
+from orchestrator.chaos.verdict import Verdict, facts_of
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.instant import format_instant
@@ -33,8 +35,9 @@ from orchestrator.engine.streams import Stream
 from orchestrator.explain import Event
 from orchestrator.explain import explain as tell
 from orchestrator.extensions import Checker, Extensions, Score
+from orchestrator.gate_keeper import GateFunction
 from orchestrator.operator_desk import Answer
-from orchestrator.scripting.errors import ActRefused, FleetError, NotReached
+from orchestrator.scripting.errors import ActRefused, FleetError, NotReached, UnknownName
 from orchestrator.scripting.faults import Fault, FaultScope, Storm
 from orchestrator.scripting.handles import MachineHandle, RealmHandle, RolloutHandle
 from orchestrator.scripting.results import Results
@@ -58,11 +61,13 @@ def open_fleet(
     replace: bool = False,
     score: Score | None = None,
     checkers: Iterable[Checker] = (),
+    gates: Mapping[str, GateFunction] | None = None,
 ) -> Fleet:
     """Open a cluster file, or a spec made in code, for a script; virtual time is 0 and nothing has happened.
 
     `seed` goes before the file's, `out` is the run directory (else `runs/NAME-SEED-NNN`), `score` takes the place of
-    the scheduler's own, `checkers` judge the trace at the end besides the built-in ones.
+    the scheduler's own, `checkers` judge the trace at the end besides the built-in ones, `gates` are the functions of
+    rollouts' python gates by name (their answers are journaled, so a replay does not need them).
 
     Raises:
         UserMistake: the file or spec cannot be run (everything that is wrong, at once), or the directory is taken.
@@ -73,7 +78,7 @@ def open_fleet(
         (cluster, text), file = open_file(Path(what)), str(what)
     chosen = cluster.seed if seed is None else seed
     path = Path(out) if out is not None else rundir.choose(RUNS, f"{cluster.name}-{chosen}")
-    extensions = Extensions(score, tuple(checkers))
+    extensions = Extensions(score, tuple(checkers), dict(gates or {}))
     repeat = f"{_script()}" if extensions.named else shlex.join(["realmfleet", "replay", str(path)])
     options = RunOptions(seed=chosen, fleet=fleet, actors=actors, out=path, replace=replace, file=file)
     return Fleet(Run(cluster, text, options, repeat=repeat, extensions=extensions))
@@ -92,8 +97,8 @@ class Fleet:
 
     @property
     def cluster(self) -> Cluster:
-        """The cluster file as records."""
-        return self.run.cluster
+        """The cluster file as records, as it stands now: `apply` replaces it."""
+        return self.store.cluster
 
     @property
     def store(self) -> Store:
@@ -150,6 +155,20 @@ class Fleet:
         with RunReader(self.run.path / rundir.DATABASE) as reader:
             return tell(reader.trace(), name)
 
+    def check(self, *names: str) -> dict[str, Verdict]:
+        """What the named checkers (all, if none is named) say of the run so far; raises `UnknownName`."""
+        for name in names:
+            if name not in CHECKERS:
+                raise UnknownName("checker", name, CHECKERS)
+        if self.finished:
+            said = self.finish().verdicts
+            return {name: said[name] for name in names or CHECKERS}
+        self.run.store.commit()
+        with RunReader(self.run.path / rundir.DATABASE) as reader:
+            lines = list(reader.trace())
+        facts = facts_of(self.run.cluster, self.now_ns, self.run.plan.firmware.anchors)
+        return {verdict.name: verdict for verdict in judge(lines, facts, names)}
+
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def advance(self, span: Span) -> Fleet:
@@ -191,6 +210,16 @@ class Fleet:
         self.ask(i.ScaleKind(kind, count))
         return self
 
+    def apply(self, what: str | Path | Spec) -> Fleet:
+        """Reconcile with a changed cluster file or spec, all of it or nothing. Raises `ActRefused`, `UserMistake`."""
+        if isinstance(what, Spec):
+            what.cluster()
+            text = what.text
+        else:
+            text = open_file(Path(what))[1]
+        self.ask(i.ApplyFile(text))
+        return self
+
     def migrate(self, realm: str, to: str = "") -> RealmHandle:
         """Move a serving Realm (modelled). Raises `ActRefused`, `UnknownName`."""
         return self.realms[realm].migrate(to)
@@ -200,7 +229,7 @@ class Fleet:
         release: str,
         *,
         waves: Sequence[int | str] = DEFAULT_WAVES,
-        strategy: Literal["live", "drain", "reboot"] = "live",
+        strategy: Literal["live", "drain", "reboot", "auto"] = "live",
         bake: str = "10s",
         max_failures: int = 0,
         rollback: bool = False,
