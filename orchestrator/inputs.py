@@ -169,6 +169,21 @@ class HealFault(Struct, frozen=True, tag="heal-fault", forbid_unknown_fields=Tru
     fault: str
 
 
+class VerifierAnswered(Struct, frozen=True, tag="verifier-answered", forbid_unknown_fields=True):
+    """What the verifier outside the fleet said to a question about a Realm's evidence, or why it said nothing.
+
+    `tiers` is its trust vector by submodule and claim, `result` the signed result as it came.
+    """
+
+    question: int
+    realm: str
+    accepted: bool
+    reason: str
+    detail: str
+    tiers: dict[str, str] = {}
+    result: str = ""
+
+
 Input: TypeAlias = (
     LaunchRealms
     | StopRealm
@@ -193,6 +208,7 @@ Input: TypeAlias = (
     | RevokeFirmware
     | InjectFault
     | HealFault
+    | VerifierAnswered
 )
 
 _DECODER: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input)

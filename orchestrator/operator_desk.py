@@ -207,6 +207,12 @@ class OperatorDesk:
                 subjects.append(name)
         return Done(tuple(subjects), ", ".join(told) or "nothing to change")
 
+    def _verifier_answered(self, store: Store, body: i.VerifierAnswered) -> Done:
+        realm = _realm(store, body.realm)
+        store.verifier_answers.append(body)
+        said = "accepts" if body.accepted else f"refuses ({body.reason})"
+        return Done((realm.name,), f"the verifier outside {said} the evidence of {realm.name}: {body.detail}")
+
     def _apply_file(self, store: Store, body: i.ApplyFile) -> Done:
         loaded = load_text(body.text, "the file")
         if loaded.value is None:
@@ -317,6 +323,7 @@ class OperatorDesk:
 _ACTS: dict[type[Any], Callable[[OperatorDesk, Store, Any], Done]] = {
     i.LaunchRealms: OperatorDesk._launch,
     i.StopRealm: OperatorDesk._stop,
+    i.VerifierAnswered: OperatorDesk._verifier_answered,
     i.DeleteRealm: OperatorDesk._delete,
     i.MigrateRealm: OperatorDesk._migrate,
     i.CancelMigration: OperatorDesk._cancel,

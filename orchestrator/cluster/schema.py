@@ -48,6 +48,17 @@ class Control(Record):
 class Attestation(Record):
     """The verifier and key broker of the control plane."""
 
+    verifier: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="URL of a verifier outside the fleet that judges Realms' evidence instead; live fleets only.",
+    )
+    verifier_api: Literal["veraison", "trustee"] = Field(
+        "veraison",
+        description="What it speaks: Veraison's challenge-response sessions, or Trustee's attestation service (REST).",
+    )
+    verifier_timeout: Duration = default("10s", "Wall time after which it is taken not to answer.", gt=0)
+
     servers: int = Field(2, ge=1, le=4096, description="Verifier workers that serve the queue.")
     service: Duration = default("5ms", "Verifier time per token on one worker.")
     latency: Duration = default("12ms", "Way to the verifier and back, reference value look-up included.")
