@@ -15,8 +15,9 @@ from orchestrator import inputs as i
 from orchestrator.chaos.storm import Storm
 from orchestrator.cluster import deeds
 from orchestrator.cluster.diagnostics import Finding, Severity, path_text, suggestion
+from orchestrator.cluster.load import load_text
 from orchestrator.cluster.quantities import format_duration
-from orchestrator.cluster.schema import Cluster, Fault, MachineFault, RevokeEvent, RolloutEvent, Selector
+from orchestrator.cluster.schema import Fault, MachineFault, RevokeEvent, RolloutEvent, Selector
 from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
 from orchestrator.engine.post import OPERATOR
@@ -26,6 +27,8 @@ from orchestrator.firmware.phases import Cue, Stage
 from orchestrator.firmware.rollout import IN_THE_WAY, Rollout
 from orchestrator.firmware.rollouts import Rollouts
 from orchestrator.migration.admission import Declined, admit
+from orchestrator.migration.drain import GOALS
+from orchestrator.migration.phases import UNDECIDED
 from orchestrator.operator_deeds import (
     read_fault,
     read_revocation,
@@ -34,7 +37,8 @@ from orchestrator.operator_deeds import (
     wrong_revocation,
     wrong_rollout,
 )
-from orchestrator.store import MigrationRequest, RealmState, RealmView, Store
+from orchestrator.reconcile import reconcile, sentences
+from orchestrator.store import DrainRequest, MigrationRequest, RealmState, RealmView, Store
 
 MOST_AT_ONCE = 10_000
 """Realms that one input may launch."""
@@ -149,6 +153,40 @@ class OperatorDesk:
         store.request_migration(realm.name, body.to, i.OPERATOR)
         return Done((realm.name, verdict.target), f"{realm.name} moves from {realm.machine} to {verdict.target}")
 
+    def _cancel(self, store: Store, body: i.CancelMigration) -> Done:
+        _known("session", body.session, store.sessions)
+        session = store.sessions[body.session]
+        if session.phase not in UNDECIDED:
+            raise Refusal("conflict", f"{body.session} is {session.phase}: it is decided", "the decision stands")
+        store.request_cancel(body.session, f"{i.OPERATOR} cancelled it")
+        return Done((session.realm, body.session), f"the witness is asked to end {body.session}")
+
+    def _drain(self, store: Store, body: i.DrainMachines) -> Done:
+        if bool(body.machine) == bool(body.rack):
+            raise Refusal("invalid", "give either a machine or a rack")
+        racks = sorted({view.rack for view in store.machines.values()})
+        if body.machine:
+            _known("machine", body.machine, store.machines)
+        else:
+            _known("rack", body.rack, dict.fromkeys(racks))
+        for drain in store.drains.values():
+            if body.machine in drain.machines and not drain.goals and not body.dry_run:
+                raise Refusal("conflict", f"{drain.name} empties {body.machine} already")
+        store.request_drain(DrainRequest(body.machine, body.rack, body.dry_run))
+        return Done((body.machine or body.rack,), f"{'planned' if body.dry_run else 'emptied'} (modelled moves)")
+
+    def _rebalance(self, store: Store, body: i.RebalanceFleet) -> Done:
+        if body.goal not in GOALS:
+            raise Refusal("invalid", f"goal {body.goal!r} is none of {', '.join(GOALS)}")
+        _within("budget", body.budget, 1, MOST_AT_ONCE)
+        store.request_drain(DrainRequest(dry_run=body.dry_run, goal=body.goal, budget=body.budget))
+        return Done((), f"{body.goal} with at most {body.budget} moves (modelled)")
+
+    def _end_drain(self, store: Store, body: i.EndDrain) -> Done:
+        _known("drain", body.drain, store.drains)
+        store.request_drain_end(body.drain)
+        return Done((body.drain, *store.drains[body.drain].machines), f"{body.drain} is given up")
+
     def _scale(self, store: Store, body: i.ScaleKind) -> Done:
         return self._apply(store, i.ApplyCounts({body.kind: body.count}))
 
@@ -168,6 +206,25 @@ class OperatorDesk:
                 store.request_launch(name, kind)
                 subjects.append(name)
         return Done(tuple(subjects), ", ".join(told) or "nothing to change")
+
+    def _verifier_answered(self, store: Store, body: i.VerifierAnswered) -> Done:
+        realm = _realm(store, body.realm)
+        store.verifier_answers.append(body)
+        said = "accepts" if body.accepted else f"refuses ({body.reason})"
+        return Done((realm.name,), f"the verifier outside {said} the evidence of {realm.name}: {body.detail}")
+
+    def _apply_file(self, store: Store, body: i.ApplyFile) -> Done:
+        loaded = load_text(body.text, "the file")
+        if loaded.value is None:
+            raise Refusal("invalid", loaded.render())
+        asked = reconcile(store.cluster, loaded.value, held_counts(store))
+        if asked.refused:
+            raise Refusal("conflict", "; ".join(asked.refused), "nothing was changed")
+        for kind, count in asked.counts.items():
+            _within(f"count of {kind}", count, 0, MOST_AT_ONCE)
+        store.cluster = asked.cluster
+        done = self._apply(store, i.ApplyCounts(asked.counts))
+        return Done(done.subjects, "; ".join(sentences(asked.changes)) or "nothing to change")
 
     # -- machines ------------------------------------------------------------------------------------------------------
 
@@ -266,10 +323,16 @@ class OperatorDesk:
 _ACTS: dict[type[Any], Callable[[OperatorDesk, Store, Any], Done]] = {
     i.LaunchRealms: OperatorDesk._launch,
     i.StopRealm: OperatorDesk._stop,
+    i.VerifierAnswered: OperatorDesk._verifier_answered,
     i.DeleteRealm: OperatorDesk._delete,
     i.MigrateRealm: OperatorDesk._migrate,
+    i.CancelMigration: OperatorDesk._cancel,
+    i.DrainMachines: OperatorDesk._drain,
+    i.RebalanceFleet: OperatorDesk._rebalance,
+    i.EndDrain: OperatorDesk._end_drain,
     i.ScaleKind: OperatorDesk._scale,
     i.ApplyCounts: OperatorDesk._apply,
+    i.ApplyFile: OperatorDesk._apply_file,
     i.CordonMachine: OperatorDesk._cordon,
     i.UncordonMachine: OperatorDesk._uncordon,
     i.StartRollout: OperatorDesk._start_rollout,
@@ -292,26 +355,9 @@ def wanted_of(store: Store, kind: str) -> list[RealmView]:
     return sorted(wanted, key=lambda realm: _number(realm.name))
 
 
-def count_changes(cluster: Cluster, changed: Cluster) -> tuple[dict[str, int], list[str]]:
-    """What a changed cluster file asks of a running one: counts by kind, and what can only be changed by a new run."""
-    kept = {"name", "seed", "description", "duration", "realms"}
-    fixed = [
-        f"{key} differs"
-        for key in type(cluster).model_fields
-        if key not in kept and getattr(cluster, key) != getattr(changed, key)
-    ]
-    counts = {}
-    for kind in {**cluster.realms, **changed.realms}:
-        before, after = cluster.realms.get(kind), changed.realms.get(kind)
-        if before is None:
-            fixed.append(f"realms.{kind} is new")
-        elif after is None:
-            counts[kind] = 0
-        elif before.model_copy(update={"count": after.count}) != after:
-            fixed.append(f"realms.{kind} differs in more than its count")
-        else:
-            counts[kind] = after.count
-    return counts, fixed
+def held_counts(store: Store) -> dict[str, int]:
+    """How many Realms of each kind should run now."""
+    return {kind: len(wanted_of(store, kind)) for kind in store.cluster.realms}
 
 
 def _realm(store: Store, name: str) -> RealmView:

@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attestation.stores import ReferenceValues, TrustAnchor, TrustAnchors
+import msgspec
+
+from attestation.stores import PlatformReference, ReferenceValues, TrustAnchor, TrustAnchors
 from cca_machine.commands import MachineSpec
 from cca_machine.costs import reference_timing
 from cca_machine.monitor.platform_token import CONFIG, platform_identity
@@ -19,6 +21,7 @@ from orchestrator.cluster.names import MachinePlace, machine_names, realm_names
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.streams import Stream, derive, run_seed
 from orchestrator.firmware.image import FirmwareSet, build_images
+from orchestrator.migration.ledger import witness_of
 from orchestrator.realms.reference import realm_references
 from orchestrator.store import MachineView, RealmView, Store
 
@@ -97,6 +100,20 @@ def implementation_id(profile: str) -> bytes:
     return hashlib.sha256(b"realmfleet implementation\0" + profile.encode()).digest()
 
 
+def new_platform_references(before: Cluster, after: Cluster, seed: int) -> list[PlatformReference]:
+    """Reference values, by profile, of firmware components that only the later cluster has releases with."""
+    known, built = build_images(before, seed), build_images(after, seed)
+    found = []
+    for profile in after.profiles:
+        name = implementation_id(profile)
+        old = {component.measurement_value for component in known.reference_values(name, CONFIG).components}
+        reference = built.reference_values(name, CONFIG)
+        fresh = tuple(each for each in reference.components if each.measurement_value not in old)
+        if fresh:
+            found.append(msgspec.structs.replace(reference, components=fresh))
+    return found
+
+
 def trust_anchors(made: Plan) -> TrustAnchors:
     """The manufacturers' endorsements: the public CPAK of every machine of the plan, for `inspect --anchors`."""
     anchors = TrustAnchors()
@@ -109,6 +126,7 @@ def trust_anchors(made: Plan) -> TrustAnchors:
 def opening_store(made: Plan) -> Store:
     """What the control plane believes before anything was heard: machines expected, Realms awaited."""
     store = Store(made.cluster, made.seed)
+    store.witness = witness_of(made.secret).public_key
     for spec in made.machines.values():
         store.machines[spec.name] = MachineView(
             spec.name, spec.rack, spec.profile, pes=spec.pes, granules=spec.memory_bytes // GRANULE_BYTES

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from orchestrator import inputs as i
 from orchestrator.chaos.catalogue import CATALOGUE
 from orchestrator.cluster.load import load_text
-from orchestrator.cluster.schema import Selector, Wave
-from orchestrator.operator_desk import MOST_AT_ONCE, Answer, count_changes
+from orchestrator.cluster.schema import Selector, Wave, Window
+from orchestrator.operator_desk import MOST_AT_ONCE, Answer
+from orchestrator.reconcile import Reconciliation, reconcile, sentences
 from orchestrator.serve.context import Context
 from orchestrator.serve.problems import STATUS_OF_RULE, Problem
 from orchestrator.serve.shown import shown
@@ -46,6 +47,20 @@ class Migrate(Body):
     """Where to; without it the scheduler chooses."""
 
     to: str = ""
+
+
+class Drain(Body):
+    """Whether only to plan."""
+
+    dry_run: bool = False
+
+
+class Rebalance(Body):
+    """Even loads or empty machines, with so many moves at most."""
+
+    goal: Literal["spread", "pack"] = "spread"
+    budget: int = Field(10, ge=1, le=MOST_AT_ONCE)
+    dry_run: bool = False
 
 
 class Scale(Body):
@@ -79,6 +94,8 @@ class Rollout(Body):
     blast_radius: dict[str, Any] = {}
     bake: str = "10s"
     max_failures: int = Field(0, ge=0, le=1_000_000)
+    windows: list[dict[str, str]] = Field([], max_length=64, json_schema_extra={"items": Window.model_json_schema()})
+    freezes: list[dict[str, str]] = Field([], max_length=64, json_schema_extra={"items": Window.model_json_schema()})
 
 
 class Revocation(Body):
@@ -105,7 +122,7 @@ class Fault(Body):
 
 
 class File(Body):
-    """A cluster file whose counts of Realms differ from those that run."""
+    """A changed cluster file."""
 
     text: str = Field(max_length=LARGEST_FILE)
     dry_run: bool = False
@@ -152,6 +169,22 @@ def _realms(router: APIRouter, context: Context) -> None:
         """Move a serving Realm (modelled)."""
         return await _ask(context, i.MigrateRealm(name, body.to if body else ""))
 
+    @router.post("/sessions/{name}/cancel")
+    async def cancel(name: str) -> Response:
+        """End an open migration session, if the lineage witness still can (modelled)."""
+        return await _ask(context, i.CancelMigration(name))
+
+    @router.post("/rebalance")
+    async def rebalance(body: Rebalance | None = None) -> Response:
+        """Even out loads, or pack Realms onto fewer machines, by moves (modelled); `dry_run` only plans."""
+        given = body or Rebalance()
+        return await _ask(context, i.RebalanceFleet(given.goal, given.budget, given.dry_run))
+
+    @router.post("/drains/{name}/end")
+    async def end_drain(name: str) -> Response:
+        """Give a drain or a rebalancing up; cordons are taken back."""
+        return await _ask(context, i.EndDrain(name))
+
     @router.post("/scale")
     async def scale(body: Scale) -> Response:
         """Launch or stop Realms of a kind until as many are wanted."""
@@ -159,11 +192,13 @@ def _realms(router: APIRouter, context: Context) -> None:
 
     @router.post("/apply")
     async def apply(body: File) -> Response:
-        """Reconcile with a changed cluster file: the counts of its Realm kinds; `dry_run` shows the difference only."""
-        counts = _difference(context, body.text)
-        if body.dry_run or not counts:
-            return shown({"kind": "difference", "schema_version": 1, "changes": counts, "applied": False})
-        return await _ask(context, i.ApplyCounts({kind: change["to"] for kind, change in counts.items()}))
+        """Reconcile with a changed cluster file, all of it or nothing; `dry_run` shows the difference only."""
+        asked = _difference(context, body.text)
+        if body.dry_run or not asked.changes:
+            return shown(_shown_difference(asked))
+        if asked.refused:
+            raise Problem(HTTPStatus.CONFLICT, "conflict", "; ".join(asked.refused), "nothing was changed")
+        return await _ask(context, i.ApplyFile(body.text))
 
 
 def _machines(router: APIRouter, context: Context) -> None:
@@ -176,6 +211,16 @@ def _machines(router: APIRouter, context: Context) -> None:
     async def uncordon(name: str) -> Response:
         """Take an operator's cordon back."""
         return await _ask(context, i.UncordonMachine(name))
+
+    @router.post("/machines/{name}/drain")
+    async def drain(name: str, body: Drain | None = None) -> Response:
+        """Empty a machine by moves (modelled); `dry_run` only plans."""
+        return await _ask(context, i.DrainMachines(machine=name, dry_run=bool(body and body.dry_run)))
+
+    @router.post("/racks/{name}/evacuate")
+    async def evacuate(name: str, body: Drain | None = None) -> Response:
+        """Empty all machines of a rack by moves (modelled); `dry_run` only plans."""
+        return await _ask(context, i.DrainMachines(rack=name, dry_run=bool(body and body.dry_run)))
 
 
 def _rollouts(router: APIRouter, context: Context) -> None:
@@ -278,17 +323,23 @@ def _answered(answer: Answer) -> Response:
     return shown(told)
 
 
-def _difference(context: Context, text: str) -> dict[str, dict[str, int]]:
-    """What a changed file asks for: counts that differ, by kind. Raises for a bad file, and for what cannot change."""
+def _difference(context: Context, text: str) -> Reconciliation:
+    """What a changed file asks for, as the fleet stood when it was last published. Raises for a bad file."""
     loaded = load_text(text, "the file")
     if loaded.value is None:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", loaded.render(), **loaded.as_json())
-    counts, fixed = count_changes(context.session.cluster, loaded.value)
-    if fixed:
-        hint = "only counts of Realm kinds change while a fleet runs; start a new run for the rest"
-        raise Problem(HTTPStatus.CONFLICT, "conflict", "; ".join(fixed), hint)
-    have = {kind: sum(_wanted(row, kind) for row in context.shot.realms) for kind in counts}
-    return {kind: {"from": have[kind], "to": to} for kind, to in counts.items() if to != have[kind]}
+    running = context.session.cluster
+    held = {kind: sum(_wanted(row, kind) for row in context.shot.realms) for kind in running.realms}
+    return reconcile(running, loaded.value, held)
+
+
+def _shown_difference(asked: Reconciliation) -> dict[str, Any]:
+    changes = {
+        change.path: {"from": change.was, "to": change.to, **({"refused": change.refused} if change.refused else {})}
+        for change in asked.changes
+    }
+    told = list(sentences(asked.changes))
+    return {"kind": "difference", "schema_version": 2, "changes": changes, "told": told, "applied": False}
 
 
 def _wanted(row: Any, kind: str) -> bool:
