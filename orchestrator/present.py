@@ -33,6 +33,7 @@ from orchestrator.firmware.outcome import RolloutOutcome, outcome
 from orchestrator.firmware.phases import AT_REST
 from orchestrator.firmware.rehearsal import STRIDE_NS, Forecast, Odds, horizon
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 from orchestrator.store import RealmState
 
@@ -65,8 +66,9 @@ def rehearse_from(
     made = plan(cluster, standing.seed)
     with closing(LocalFleet(list(made.machines.values()))) as fleet:
         parts, sink = assemble(made, lambda *token: None), MemorySink()
+        witnessed = WitnessedFleet(fleet, witness_of(made.secret))
         engine = Engine(
-            cluster.control.beat, fleet, parts.control, parts.links, Trace(sink), MemoryJournal(),
+            cluster.control.beat, witnessed, parts.control, parts.links, Trace(sink), MemoryJournal(),
             recorded=standing.entries(),
         )  # fmt: skip
         engine.run_until(standing.at_ns)
