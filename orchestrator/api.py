@@ -38,7 +38,7 @@ from orchestrator import rundir
 from orchestrator.assembly import Assembly, assemble
 from orchestrator.chaos.checkers import judge
 from orchestrator.chaos.history import Line, read
-from orchestrator.chaos.verdict import Outcome, Verdict, facts_of
+from orchestrator.chaos.verdict import Facts, Outcome, Verdict, facts_of
 from orchestrator.cluster.load import Loaded, load_text
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
@@ -54,7 +54,11 @@ from orchestrator.metrics.export import write_metrics
 from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.plan import plan, trust_anchors
 from orchestrator.progress import Watch
+from orchestrator.report.page.facts import ReportFacts
+from orchestrator.report.stored import META as ENDING
+from orchestrator.report.stored import Ending
 from orchestrator.report.summary import Summary, summarise
+from orchestrator.report.writing import page_of, write_page
 
 RUNS = Path("runs")
 STATUS_EVERY_BEATS = 10
@@ -308,9 +312,30 @@ class Run:
         facts_of_fleet = fleet_facts(self.cluster, self.seed)
         samples = collect(lines, facts_of_fleet, end_ns, verdicts=result.verdicts, carried=self.carried)
         write_metrics(self.path / rundir.METRICS, samples)
+        ending = self._ending(result, facts)
+        self.store.set_meta(ENDING, ending.encode())
+        page = page_of(lines, ReportFacts(ending, self.cluster, result.summary, result.verdicts))
+        write_page(self.path / rundir.REPORT, page)
         self._write_manifest("interrupted" if interrupted else "finished", result)
         self.close()
         return result
+
+    def _ending(self, result: RunResult, judged: Facts) -> Ending:
+        """What the run's file keeps of its end, so that the report can be made again from it."""
+        return Ending(
+            name=result.name,
+            seed=result.seed,
+            repeat=result.repeat,
+            trace_digest=result.trace_digest,
+            records=self.trace.count,
+            cluster_sha256=self._cluster_sha256(),
+            interrupted=result.interrupted,
+            versions=_versions(),
+            judged=judged,
+        )
+
+    def _cluster_sha256(self) -> str:
+        return hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest()
 
     def _stored_lines(self) -> list[Line]:
         """The whole trace out of the run's file, read once; while it ran, the head kept none of it."""
@@ -365,14 +390,8 @@ class Run:
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
             "head_pid": os.getpid(),
-            "cluster_sha256": hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest(),
-            "versions": {
-                "realmfleet": version("realmfleet"),
-                "python": platform.python_version(),
-                "ray": version("ray"),
-                "cryptography": version("cryptography"),
-                "cbor2": version("cbor2"),
-            },
+            "cluster_sha256": self._cluster_sha256(),
+            "versions": _versions(),
         }
         if result is not None:
             manifest["trace_digest"] = result.trace_digest
@@ -421,6 +440,12 @@ def _good(loaded: Loaded[Cluster]) -> Cluster:
 def headline(seed: int, repeat: str) -> str:
     """The seed of a run and the command that repeats it, as one line."""
     return f"seed {seed} · repeat: {repeat}"
+
+
+def _versions() -> dict[str, str]:
+    """What the run was carried out by."""
+    packages = {name: version(name) for name in ("realmfleet", "ray", "cryptography", "cbor2")}
+    return {**packages, "python": platform.python_version()}
 
 
 def _both(pace: Callable[[int], None], watch: Watch, status: Callable[[], str]) -> Callable[[int], None]:
