@@ -75,6 +75,7 @@ SAYINGS: Final[dict[str, Callable[[Fields, str], str]]] = {
     ),
     "machine.frozen": lambda w, s: f"{s} freezes with {plural(len(w['realms']), 'Realm')}",
     "machine.thawed": lambda w, s: f"{s} thaws",
+    "machine.hung": lambda w, s: f"{s} hangs in the activation of {w['component']}: PE {w['absent']} never came",
     "machine.rebooting": lambda w, s: f"{s} goes down to boot again",
     "realm.wanted": lambda w, s: f"{_copy(w)} is wanted ({w['why']})",
     "realm.placed": lambda w, s: f"{_copy(w)} is placed on {w['machine']}, one of {w['considered']} considered",

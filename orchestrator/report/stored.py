@@ -55,10 +55,11 @@ class Ending(Struct, frozen=True):
 class StoredRun:
     """A finished run that was found whole; a context manager that closes its file."""
 
-    def __init__(self, path: Path, reader: RunReader, ending: Ending, cluster: Cluster) -> None:
+    def __init__(self, path: Path, reader: RunReader, ending: Ending, cluster: Cluster, cluster_text: str) -> None:
         self.path = path
         self.ending = ending
         self.cluster = cluster
+        self.cluster_text = cluster_text
         self._reader = reader
 
     def trace(self) -> Iterator[bytes]:
@@ -90,12 +91,12 @@ def open_stored(path: Path) -> StoredRun:
     try:
         ending = _ending(path, reader, again)
         _agree(path, manifest, ending, again)
-        cluster = _cluster(path, ending, again)
+        cluster, text = _cluster(path, ending, again)
         _hold_to_digest(path, reader, ending, again)
     except BaseException:
         reader.close()
         raise
-    return StoredRun(path, reader, ending, cluster)
+    return StoredRun(path, reader, ending, cluster, text)
 
 
 def _refuse_other_version(path: Path, versions: Any, again: str) -> None:
@@ -140,7 +141,7 @@ def _agree(path: Path, manifest: dict[str, Any], ending: Ending, again: str) -> 
         raise UserMistake(f"{path}: {rundir.MANIFEST} and {rundir.DATABASE} differ in how the run ended", again)
 
 
-def _cluster(path: Path, ending: Ending, again: str) -> Cluster:
+def _cluster(path: Path, ending: Ending, again: str) -> tuple[Cluster, str]:
     file = path / rundir.CLUSTER
     try:
         content = file.read_bytes()
@@ -151,7 +152,7 @@ def _cluster(path: Path, ending: Ending, again: str) -> Cluster:
     loaded = load_text(content, str(file))
     if loaded.value is None:
         raise UserMistake(f"{file} cannot be read\n{loaded.render()}", again)
-    return loaded.value
+    return loaded.value, content.decode()
 
 
 def _hold_to_digest(path: Path, reader: RunReader, ending: Ending, again: str) -> None:

@@ -24,9 +24,7 @@ CALM_ROWS: Final = 12
 
 MOST_SPANS: Final = 24_000
 """Spans that all rows of a kind hold together before those with least to tell forget theirs."""
-KEPT_ROWS: Final = 240
-"""Rows that keep their spans then."""
-MOST_ROW_SPANS: Final = 400
+MOST_ROW_SPANS: Final = 150
 """Spans of one row; what comes after is not drawn."""
 
 
@@ -112,10 +110,14 @@ class Rows:
         return len(self._rows)
 
     def _forget(self) -> None:
-        holding = sorted((row for row in self._rows.values() if row.spans), key=_rank)
-        for row in holding[KEPT_ROWS:]:
-            row.spans, row.forgotten = [], True
-        self._spans = sum(len(row.spans) for row in holding[:KEPT_ROWS])
+        """Halve what is held: all rows that are drawn fit into a half, however many spans they have."""
+        kept = 0
+        for row in sorted((row for row in self._rows.values() if row.spans), key=_rank):
+            if kept + len(row.spans) <= MOST_SPANS // 2:
+                kept += len(row.spans)
+            else:
+                row.spans, row.forgotten = [], True
+        self._spans = kept
 
 
 def _rank(row: Row) -> tuple[int, int]:
@@ -141,7 +143,7 @@ class MachineRows:
             case "machine.rebooting":
                 self._weigh(line.source, 20)
                 self.rows.turn(line.source, at_ns, "lost", "reboot")
-            case "machine.frozen":
+            case "machine.frozen" | "machine.hung":
                 self._weigh(line.source, 1000)
                 self.rows.turn(line.source, at_ns, "frozen", self.rows.row(line.source).note)
             case "machine.thawed":
@@ -180,7 +182,7 @@ class MachineRows:
 
 
 MACHINE_KINDS: Final = (
-    "machine.booted", "machine.lost", "machine.rebooting", "machine.frozen", "machine.thawed", "firmware.activated",
+    "machine.booted", "machine.lost", "machine.rebooting", "machine.frozen", "machine.hung", "machine.thawed", "firmware.activated",
     "firmware.refused", "machine.suspect", "machine.down", "machine.distrusted", "machine.back", "machine.admitted",
     "migration.started",
 )  # fmt: skip

@@ -80,7 +80,7 @@ def downtime(gathered: Gathering, facts: ReportFacts) -> Markup:
         _row(str(cause), told, spreads[str(cause)]) for cause, (_, told) in CAUSES.items() if cause in found
     ]
     heads = ("cause", "meaning", "events", "median", "99 in 100", "longest", "together")
-    lead = "How long Realms stood still, by what stopped them. A bar counts the events of that length; the axis is logarithmic."
+    lead = "How long Realms stood still, by what stopped them. Bars count events by length; the axis is logarithmic."
     if not drawn:
         return section("downtime", "Downtime", _none(), lead=lead)
     return section(

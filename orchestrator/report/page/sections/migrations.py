@@ -20,8 +20,8 @@ def migrations(gathered: Gathering, facts: ReportFacts) -> Markup | None:
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(found.outcomes.items()))
     lead = (
         "No Arm ABI for Realm migration is public: protocol, costs and these numbers are modelled. Page contents that "
-        "exist were really sealed and opened (AES-256-GCM). Downtime runs from the pause at the source to where the Realm "
-        "runs again."
+        "exist were really sealed and opened (AES-256-GCM). Downtime runs from the pause at the source to where the "
+        "Realm runs again."
     )
     left = found.count - len(told)
     more = (

@@ -1,0 +1,10 @@
+"""Every kind of trace record can be told in words: a new kind needs a saying in `orchestrator/report/sentences.py`."""
+
+from __future__ import annotations
+
+from orchestrator.metrics.labels import RECORD_KIND
+from orchestrator.report.sentences import SAYINGS
+
+
+def test_every_kind_of_record_has_a_saying_and_no_saying_is_of_an_unknown_kind() -> None:
+    assert set(SAYINGS) == set(RECORD_KIND.values) - {"other"}
