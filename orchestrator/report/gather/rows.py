@@ -182,9 +182,9 @@ class MachineRows:
 
 
 MACHINE_KINDS: Final = (
-    "machine.booted", "machine.lost", "machine.rebooting", "machine.frozen", "machine.hung", "machine.thawed", "firmware.activated",
-    "firmware.refused", "machine.suspect", "machine.down", "machine.distrusted", "machine.back", "machine.admitted",
-    "migration.started",
+    "machine.booted", "machine.lost", "machine.rebooting", "machine.frozen", "machine.hung", "machine.thawed",
+    "firmware.activated", "firmware.refused", "machine.suspect", "machine.down", "machine.distrusted", "machine.back",
+    "machine.admitted", "migration.started",
 )  # fmt: skip
 
 
