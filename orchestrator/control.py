@@ -7,10 +7,14 @@ order given; every message and every record of the control plane is numbered her
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from cca_machine.commands import CONTROL, Command
+from orchestrator.cluster.schema import RevokeEvent
 from orchestrator.controller import Controller, Decision, Order
 from orchestrator.engine.ports import ControlStep, Delivery, Message, Priority, Strike, TraceEntry
+from orchestrator.firmware.image import revoked_by
+from orchestrator.firmware.tcb import TcbRecovery
 from orchestrator.fleet.health import Health
 from orchestrator.migration.controller import MigrationController
 from orchestrator.plan import Plan, opening_store
@@ -26,7 +30,7 @@ COMMAND_BYTES = 512
 def control_plane(
     made: Plan, rollouts: Sequence[Controller] = (), others: Sequence[Controller] = (), sink: TokenSink | None = None
 ) -> ControlPlane:
-    """The control plane of a run: machines, `rollouts`, migrations, Realms, then `others` (chaos), in this order.
+    """The control plane of a run: revocations, machines, `rollouts`, migrations, Realms, then `others` (chaos).
 
     Whoever asks something of another controller stands before it, so that requests are served in the step they arise
     in. `sink` gets every token that reaches the verifier.
@@ -34,8 +38,10 @@ def control_plane(
     store = opening_store(made)
     verifier = Verifier(made.cluster, made.machines, made.references, made.secret, sink)
     health = Health(verifier, granules_of)
+    revocations = [event for event in made.cluster.events if isinstance(event, RevokeEvent)]
+    recovery = TcbRecovery(revocations, verifier, partial(revoked_by, made.firmware, made.cluster, made.seed))
     return ControlPlane(
-        store, [health, *rollouts, MigrationController(store), RealmController(store, verifier), *others]
+        store, [recovery, health, *rollouts, MigrationController(store), RealmController(store, verifier), *others]
     )
 
 

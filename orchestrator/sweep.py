@@ -2,7 +2,7 @@
 
 Each run is a run directory like any other, in a folder named after the digest of its variant's file. A sweep that was
 interrupted is continued by giving the same command again: runs that have finished under the same file and seed are
-read, not repeated. Runs are processes of this host, one per core.
+read, not repeated. Runs are processes of this host, one per core; a single job stays in this one.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def variants(text: str, name: str, settings: Sequence[str]) -> list[Variant]:
     for chosen in itertools.product(*axes):
         data = _tree(text, name)
         for path, value in chosen:
-            _put(data, path, value)
+            put(data, path, document.resolve_plain(value))
         variant = Variant(tuple(chosen), text if not chosen else json.dumps(data, indent=1) + "\n")
         loaded = load_text(variant.text, name)
         if loaded.value is None:
@@ -133,7 +133,7 @@ def _tree(text: str, name: str) -> Any:
         raise UserMistake(f"{name}: {refused}", "`realmfleet validate` tells more") from refused
 
 
-def _put(data: Any, path: str, value: str) -> None:
+def put(data: Any, path: str, value: Any) -> None:
     """Put a value where a dotted path leads; mappings on the way are made, places of lists must exist."""
     parts, node = path.split("."), data
     for number, part in enumerate(parts):
@@ -141,12 +141,12 @@ def _put(data: Any, path: str, value: str) -> None:
         key: Any = part
         if isinstance(node, list):
             if not part.isdecimal() or int(part) >= len(node):
-                raise UserMistake(f"--set {path}: there is no entry {part}", f"entries are 0 to {len(node) - 1}")
+                raise UserMistake(f"{path}: there is no entry {part}", f"entries are 0 to {len(node) - 1}")
             key = int(part)
         elif not isinstance(node, dict):
-            raise UserMistake(f"--set {path}: {'.'.join(parts[:number])} holds no keys", "name a path of the file")
+            raise UserMistake(f"{path}: {'.'.join(parts[:number])} holds no keys", "name a path of the file")
         if last:
-            node[key] = document.resolve_plain(value)
+            node[key] = value
         else:
             node = node[key] if isinstance(node, list) else node.setdefault(key, {})
 
@@ -180,7 +180,10 @@ def _run_all(
     chosen: Sequence[Variant], todo: Sequence[tuple[int, int]], out: Path, jobs: int
 ) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
     """Results as they come; order does not matter, for the table is made from all of them."""
-    if not todo:
+    if jobs == 1:
+        for number, seed in todo:
+            yield (number, seed), run_one(chosen[number].text, seed, str(_place(chosen[number], seed, out)))
+    if not todo or jobs == 1:
         return
     with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting: dict[Future[dict[str, Any]], tuple[int, int]] = {

@@ -117,7 +117,7 @@ def _judged(run: StoredRun) -> _Judged:
     lines = read(run.trace())
     summary = msgspec.to_builtins(summarise(lines, run.ending.judged))
     del summary["downtime_longest"]
-    verdicts = judge(lines, run.ending.judged)
+    verdicts = [*judge(lines, run.ending.judged), *run.ending.brought]
     outcomes = {"ended at": format_instant(run.ending.end_ns), **dict(_flat(summary))}
     return _Judged(outcomes, verdicts, _metrics(run, lines, verdicts))
 

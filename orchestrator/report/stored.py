@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator import rundir
-from orchestrator.chaos.verdict import Facts
+from orchestrator.chaos.verdict import Facts, Verdict
 from orchestrator.cluster.load import load_text
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.errors import StoreUnreadable
@@ -41,6 +41,8 @@ class Ending(Struct, frozen=True):
     interrupted: bool
     versions: dict[str, str]
     judged: Facts
+    brought: tuple[Verdict, ...] = ()
+    """Verdicts of checkers that the user's own code brought: they cannot be asked again from the directory alone."""
 
     @property
     def end_ns(self) -> int:

@@ -3,6 +3,7 @@
 One `Round` serves one step of the control plane. The first wish of each sort looks at every machine; later ones pop
 from a heap whose entries are rescored when they come up. Within a round nothing becomes free, so scores only fall and
 what was refused stays refused: the lazy heap finds exactly what a full look would find. Ties go to the smaller name.
+A script's own score may rise as well, so with one every wish takes a full look.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Round:
     def choose(self, wish: Wish) -> Choice:
         """The best machine for the wish under the present belief; changes nothing."""
         field = self._fields.get(wish)
-        if field is None:
+        if field is None or self._store.scoring is not None:
             field = self._fields[wish] = _Field(self._store, wish)
         best = field.best(self._store, wish)
         why = Explanation(field.considered, dict(sorted(field.refused.items())), dict(field.samples), tuple(best))
