@@ -386,6 +386,7 @@ class Run:
             versions=self._versions,
             judged=judged,
             brought=result.verdicts[len(CHECKERS) :],
+            extensions=self.extensions.named,
         )
 
     def _cluster_sha256(self) -> str:

@@ -117,9 +117,9 @@ def _judged(run: StoredRun) -> _Judged:
     lines = read(run.trace())
     summary = msgspec.to_builtins(summarise(lines, run.ending.judged))
     del summary["downtime_longest"]
-    verdicts = [*judge(lines, run.ending.judged), *run.ending.brought]
+    verdicts = judge(lines, run.ending.judged)
     outcomes = {"ended at": format_instant(run.ending.end_ns), **dict(_flat(summary))}
-    return _Judged(outcomes, verdicts, _metrics(run, lines, verdicts))
+    return _Judged(outcomes, [*verdicts, *run.ending.brought], _metrics(run, lines, verdicts))
 
 
 def _metrics(run: StoredRun, lines: Iterable[Line], verdicts: Iterable[Verdict]) -> dict[str, Value]:

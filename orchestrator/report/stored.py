@@ -43,6 +43,8 @@ class Ending(Struct, frozen=True):
     judged: Facts
     brought: tuple[Verdict, ...] = ()
     """Verdicts of checkers that the user's own code brought: they cannot be asked again from the directory alone."""
+    extensions: tuple[str, ...] = ()
+    """What a script put into the run, without which it would have been another."""
 
     @property
     def end_ns(self) -> int:

@@ -37,7 +37,9 @@ def rebuild(run_dir: Path, out: Path | None = None) -> Path:
     with open_stored(run_dir) as run:
         lines = read(run.trace())
         judged = run.ending.judged
-        facts = ReportFacts(run.ending, run.cluster, summarise(lines, judged), [*judge(lines, judged), *run.ending.brought])
+        facts = ReportFacts(
+            run.ending, run.cluster, summarise(lines, judged), [*judge(lines, judged), *run.ending.brought]
+        )
         page = page_of(lines, facts)
     path = out or run_dir / rundir.REPORT
     write_page(path, page)

@@ -13,11 +13,12 @@ from cca_machine.commands import CONTROL, RealmLive, RealmStill
 from orchestrator import rundir
 from orchestrator.api import Run, RunOptions
 from orchestrator.chaos.history import Line, read
-from orchestrator.chaos.verdict import Facts
+from orchestrator.chaos.verdict import Case, Facts, Outcome, Verdict
 from orchestrator.cluster.load import load_text
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.ports import Priority, TraceEntry
 from orchestrator.engine.run_store import RunReader
+from orchestrator.extensions import Extensions
 from orchestrator.records import RealmWanted
 
 CLUSTERS = Path(__file__).resolve().parents[3] / "clusters"
@@ -63,10 +64,11 @@ def script() -> Script:
 class Ran:
     """A finished run of a cluster file, and its trace as anyone may read it."""
 
-    def __init__(self, cluster: Cluster, text: str, path: Path) -> None:
+    def __init__(self, cluster: Cluster, text: str, path: Path, extensions: Extensions | None = None) -> None:
         self.path = path
         self.cluster = cluster
-        with Run(cluster, text, RunOptions(fleet="local", out=path, file="the-file.yaml")) as run:
+        options = RunOptions(fleet="local", out=path, file="the-file.yaml")
+        with Run(cluster, text, options, extensions=extensions or Extensions()) as run:
             run.run_until(run.until_ns)
             self.result = run.finish()
         self.end_ns = self.result.virtual_ns
@@ -105,6 +107,22 @@ def drained(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 def leaseless(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The quickstart without leases: a partition leaves Realms alive twice, and a checker fails."""
     return run_of("quickstart", tmp_path_factory.mktemp("leaseless"), {"lease: 30s": "lease: 30s, leases: false"})
+
+
+def never_content(case: Case) -> Verdict:
+    """A checker as a user's script brings one along."""
+    return Verdict(
+        "never-content", Outcome.FAIL, f"{len(case.lines)} records, none of them good enough", tuple(case.lines[-1:])
+    )
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A small run with a checker of the user's own."""
+    text = (CLUSTERS / "realm-attest.yaml").read_text(encoding="utf-8")
+    loaded = load_text(text, "realm-attest")
+    assert loaded.value is not None
+    return Ran(loaded.value, text, tmp_path_factory.mktemp("small") / "run", Extensions(checkers=(never_content,)))
 
 
 @pytest.fixture

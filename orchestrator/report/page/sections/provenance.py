@@ -15,8 +15,10 @@ REAL = (
 def provenance(gathered: Gathering, facts: ReportFacts) -> Markup:
     """Seed, versions, digests, the command."""
     ending = facts.ending
+    script = [("Extended by a script", ", ".join(ending.extensions))] if ending.extensions else []
     pairs = (
         ("Again by", el("code", ending.repeat)),
+        *script,
         ("Seed", str(ending.seed)),
         ("Trace digest (SHA-256)", el("code", ending.trace_digest)),
         ("Trace records", f"{ending.records:,}"),

@@ -42,6 +42,12 @@ def test_it_is_made_again_with_the_same_bytes(ran: Any, tmp_path: Any) -> None:
     assert again.read_text(encoding="utf-8") == ran.page
 
 
+def test_the_verdict_of_a_users_own_checker_stands_there_also_when_it_is_made_again(small: Any, tmp_path: Any) -> None:
+    assert small.result.verdicts[-1].name == "never-content"
+    assert "never-content" in words(small.page)
+    assert rebuild(small.path, tmp_path / "again.html").read_text(encoding="utf-8") == small.page
+
+
 def test_it_fetches_nothing_and_lets_nothing_else_run(quickstart: Any) -> None:
     assert not re.search(r"""(?:src|href)=["'](?!#)""", quickstart.page)
     assert "url(" not in quickstart.page
