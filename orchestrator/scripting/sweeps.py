@@ -19,6 +19,7 @@ from orchestrator.api import RUNS, open_file
 from orchestrator.scripting.errors import FleetError
 from orchestrator.scripting.results import Results, open_results
 from orchestrator.scripting.spec import Spec
+from orchestrator.sweep_runs import cores, processes, tasks
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -79,11 +80,13 @@ def run_sweep(
     seeds: Iterable[int] = range(1, 6),
     out: str | Path | None = None,
     jobs: int | None = None,
+    ray_address: str | None = None,
 ) -> SweepResults:
     """Run a file or spec under every combination of `settings` (values by dotted path) and every seed.
 
     `jobs` runs go side by side, each in a process of its own (default: one per core); with 1 everything stays in this
     process. A script that uses more must keep its work under `if __name__ == "__main__":`, as always with processes.
+    With `ray_address` ("host:port" or "auto") they are tasks of that Ray cluster instead.
 
     Raises:
         UserMistake: a combination cannot be run, or there is nothing to run; then nothing was begun.
@@ -100,5 +103,6 @@ def run_sweep(
     chosen = sweeping.variants(text, label, axes)
     folder = Path(out) if out is not None else RUNS / f"{name}-sweep"
     folder.mkdir(parents=True, exist_ok=True)
-    done = sweeping.sweep(name, chosen, wanted, folder, jobs or sweeping.cores(), lambda line: None)
+    run_all = tasks(ray_address, jobs, folder / "ray.log") if ray_address else processes(jobs or cores())
+    done = sweeping.sweep(name, chosen, wanted, folder, run_all, lambda line: None)
     return SweepResults(done, folder)
