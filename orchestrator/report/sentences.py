@@ -136,6 +136,12 @@ SAYINGS: Final[dict[str, Callable[[Fields, str], str]]] = {
     ),
     "firmware.booted": lambda w, s: f"{s} came up with {w['component']} {w['version']}",
     "firmware.refused": lambda w, s: f"{s} refuses {w['component']} at {w['step']}: {w['status']}",
+    "tcb.revoked": lambda w, s: (
+        f"{w['component']} {w['version']} is revoked: {plural(w['realms'], 'Realm')} lose trust"
+    ),
+    "trust.lost": lambda w, s: f"{_copy(w)} on {w['machine']} is trusted no more: {w['why']}",
+    "trust.regained": lambda w, s: f"{_copy(w)} on {w['machine']} is trusted again after {duration(w['after_ns'])}",
+    "trust.ended": lambda w, s: f"{w['realm']} is gone before it was trusted again, after {duration(w['after_ns'])}",
     "operator.accepted": lambda w, s: f"an operator's {w['asked']}: {w['what']}",
     "operator.refused": lambda w, s: f"an operator's {w['asked']} is refused: {w['why']}",
     "message.lost": lambda w, s: f"a message from {s.removeprefix('link:')} to {w['target']} is lost",
