@@ -165,6 +165,7 @@ _FIRMWARE = (
            by.COMPONENT, by.FIRMWARE_VERSION, boards=(FLEET, ROLLOUT)),
     _gauge("rollout_stage", "1 for the stage that the rollout is in.", by.ROLLOUT, by.ROLLOUT_STAGE,
            boards=(ROLLOUT,)),
+    _counter("rollout_gates_total", "Answers of rollout gates, by what they said.", by.GATE_ANSWER, boards=(ROLLOUT,)),
     _gauge("rollout_wave", "Number of the last wave that the rollout began.", by.ROLLOUT, boards=(ROLLOUT,)),
     _gauge("rollout_machines", "Machines of the rollout, by phase.", by.ROLLOUT, by.ROLLOUT_PHASE, boards=(ROLLOUT,)),
     _counter("firmware_revocations_total", "Firmware versions or signers revoked at the verifier.", boards=(ROLLOUT,)),
