@@ -12,13 +12,14 @@ Start with `RealmSpec` and `Launch`; everything else follows a Realm's life.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from attestation.firmware_policy import SigningPolicy
+from cca_machine.faults import FaultKind as FaultKind
 from cca_machine.migration.precopy import Terms
+from cca_machine.pod import PodRefused, PodSpec, PodStepped
 
 CONTROL = "control"
 """Name of the control plane as an endpoint of messages."""
@@ -61,6 +62,7 @@ class RealmSpec(Struct, frozen=True):
     workload: Workload
     hash_algo: str = "sha-256"
     rpv: bytes = bytes(64)
+    pod: PodSpec | None = None
 
 
 class MachineSpec(Struct, frozen=True):
@@ -232,25 +234,6 @@ class Parcel(Struct, frozen=True, tag="parcel"):
     session: str
     payload: bytes
     modelled_bytes: int
-
-
-class FaultKind(StrEnum):
-    """Deeds of chaos that strike inside a machine. Link faults are rules of the network, not of a machine."""
-
-    POWER_LOSS = "machine.power-loss"
-    """All volatile state is gone at once; healing is power coming back, after which the machine boots."""
-    FREEZE = "machine.freeze"
-    """Nothing executes; healing thaws it with its state as it was."""
-    RMM_PANIC = "rmm.panic"
-    """The RMM fails: every RMI answers unknown, Realms are lost; healing is a cold reset of the machine."""
-    TAMPERED_TOKEN = "attest.tampered-token"
-    """The host flips a bit in every token it forwards."""
-    STALE_TOKEN = "attest.stale-token"
-    """The host answers with the first token it ever saw of the Realm instead of a fresh one."""
-    ACTIVATION_FAILURE = "firmware.activation-failure"
-    """LFA_ACTIVATE answers ACTIVATION_FAILED before the old image is given up."""
-    PE_ABSENT = "firmware.pe-absent"
-    """A PE never calls LFA_ACTIVATE: the others hang in EL3 until the watchdog resets the machine."""
 
 
 class Inject(Struct, frozen=True, tag="inject"):
@@ -563,8 +546,8 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 Record: TypeAlias = (
     MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill
-    | RealmEvidence | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused
-    | SessionStep | MigrationRound | MigrationPaused
+    | RealmEvidence | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting
+    | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused
     | CommandRefused
 )  # fmt: skip
 

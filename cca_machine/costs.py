@@ -72,6 +72,17 @@ COSTS: tuple[Cost, ...] = (
     # -- the guest
     Cost("guest.boot", 400_000_000, "boot", "minimal image up to its attester; a general one takes 8 s", _X),
     Cost("guest.open-secret", 1_000_000, "secret", "ECDH on P-256, key unwrap, AES-256-GCM", _X),
+    # -- confidential pods (no public release runs them on CCA)
+    Cost("pod.shim", 150_000_000, "pod", "CRI call, containerd task, Kata shim v2 process and configuration", _X),
+    Cost("pod.boot", 2_000_000_000, "boot", "Kata guest kernel and initrd to kata-agent; 1 to 4 s on silicon", _X),
+    Cost("pod.dial", 20_000_000, "pod", "vsock connection of the shim to the agent, retries included", _X),
+    Cost("pod.sandbox", 5_000_000, "pod", "CreateSandbox; SHA-512 and parsing of init-data", _X),
+    Cost("pod.registry", 60_000_000, "request", "HTTPS request to a registry of the same region", _X),
+    Cost("pod.signature", 300_000, "image", "P-256 verification and JSON; as crypto.p384-verify", _D),
+    Cost("pod.pull-mib", 20_000_000, "MiB", "50 MiB/s; one published guest pull had 3.6 MiB/s (Kata)", _X),
+    Cost("pod.decrypt-mib", 2_500_000, "MiB", "AES-256-CTR, HMAC and two SHA-256 with Armv8 instructions", _D),
+    Cost("pod.unpack-mib", 10_000_000, "MiB", "tar onto dm-crypt scratch at 100 MiB/s", _X),
+    Cost("pod.start", 60_000_000, "container", "CreateContainer and StartContainer of kata-agent", _X),
     # -- the host
     Cost("host.vmm-setup", 30_000_000, "Realm", "VMM process, memory slots, RD and RECs", _X),
     Cost("host.heartbeat", 50_000, "answer", "agent walks its Realms", _X),

@@ -43,6 +43,12 @@ class GuestCall(IntEnum):
     """The secret was opened."""
     NOT_OPENED = 4
     """What lay in the mailbox did not open."""
+    POD_STEP = 5
+    """The agent of a pod has done the step of `cca_machine.pod` whose name lies in the mailbox."""
+    POD_PULL = 6
+    """It wants more of a document or blob of the registry: JSON with name and offset."""
+    POD_REFUSED = 7
+    """Its walk ended: JSON with step, reason and why."""
 
 
 class HostRequest(IntEnum):
@@ -54,6 +60,12 @@ class HostRequest(IntEnum):
     OPEN = 2
     """Open the encrypted resource in the mailbox."""
     POWER_OFF = 3
+    SANDBOX = 4
+    """CreateSandbox: init-data lie in the mailbox."""
+    CONTAINER = 5
+    """CreateContainer: the reference of the image lies in the mailbox."""
+    BLOB = 6
+    """What a `POD_PULL` asked for: total size (8 bytes, big endian), then bytes from the offset; empty: not there."""
 
 
 HASHES = {"sha-256": HashAlgorithm.SHA_256, "sha-512": HashAlgorithm.SHA_512}

@@ -40,7 +40,8 @@ class HostState(msgspec.Struct, kw_only=True):
     """Volatile state of the host. `blackout` says that all PEs are held by an activation.
 
     `accrued_ns` is the instant up to which served requests are counted, `lease_timer_ns` the instant for which the
-    lease timer is set (0: not set). `first_tokens` holds the first token ever forwarded of each Realm.
+    lease timer is set (0: not set). `first_tokens` holds the first token ever forwarded of each Realm,
+    `first_nonce` the first nonce that came since the boot.
     """
 
     pool: GranulePool
@@ -49,6 +50,7 @@ class HostState(msgspec.Struct, kw_only=True):
     lease_timer_ns: int = 0
     blackout: bool = False
     first_tokens: dict[str, bytes] = {}
+    first_nonce: str = ""
 
     def hosted(self) -> list[HostedRealm]:
         """All Realms here, by name."""

@@ -93,6 +93,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     signers,
     capacity.whole_granules,
     capacity.realm_contents,
+    capacity.pods,
     capacity.fits_a_machine,
     capacity.fits_the_fleet,
     capacity.spread_has_room,

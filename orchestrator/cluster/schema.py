@@ -204,6 +204,29 @@ class WorkloadShape(Record):
     working_set: Size = default("0", "Bytes over which dirtying roams, at most the Realm's memory.")
 
 
+class Container(Record):
+    """A container image; its content, its publisher's signature and its encryption follow from names and version."""
+
+    version: int = Field(1, ge=1, le=2**31, description="Another version has other content.")
+    publisher: Name = Field(description="Who signs and encrypts it.")
+    layers: int = Field(2, ge=1, le=16, description="Layers, each encrypted under a key of its own.")
+    content: Size = default(
+        "64KiB", "Bytes that are really pulled, decrypted and unpacked, over all layers; at most 4MiB.", gt=0
+    )
+    size: Size = default("64MiB", "Bytes that pulling and unpacking are charged for.", gt=0)
+
+
+class PodShape(Record):
+    """What makes Realms confidential pods: they start a container image whose key the broker releases to them."""
+
+    container: Name = Field(description="Container image they start.")
+    trusted: list[Name] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Publishers whose signature the pod's image policy accepts; empty: that of its image.",
+    )
+
+
 class RealmKind(Record):
     """Realms that are alike; they are named `<kind>-<nnn>` from 001."""
 
@@ -215,6 +238,9 @@ class RealmKind(Record):
     workload: WorkloadShape = Field(WorkloadShape(), description="What it does once it has its secret.")
     hash: Literal["sha-256", "sha-512"] = Field("sha-256", description="Hash of the Realm's measurements.")
     secret: Name = Field("default", description="Resource that the broker releases to the Realm.")
+    pod: PodShape | None = Field(
+        None, description="Start a container image as a confidential pod, instead of a program of the catalogue."
+    )
     spread: Literal["none", "machine", "rack"] = Field(
         "none", description="Anti-affinity: no two Realms of the kind on one machine, or in one rack."
     )
@@ -369,6 +395,9 @@ MachineFaultKind = Literal[
     "rmm.panic",
     "attest.tampered-token",
     "attest.stale-token",
+    "attest.stale-nonce",
+    "pod.tampered-image",
+    "pod.tampered-init-data",
     "firmware.activation-failure",
     "firmware.pe-absent",
 ]
@@ -428,6 +457,7 @@ class Cluster(Record):
     racks: dict[Name, Rack] = Field(min_length=1, description="Racks by name.")
     firmware: Firmware = Field(description="Signers and releases.")
     images: dict[Name, Image] = Field(min_length=1, description="Realm images by name.")
+    containers: dict[Name, Container] = Field(default_factory=dict, description="Container images of pods by name.")
     realms: dict[Name, RealmKind] = Field(default_factory=dict, description="Kinds of Realms by name.")
     arrivals: dict[Name, Arrivals] = Field(
         default_factory=dict, description="Realms that come and go, by the name of their arrival process."

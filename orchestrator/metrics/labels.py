@@ -14,6 +14,7 @@ from attestation.trust import Tier, TrustClaim
 from cca_machine import commands
 from cca_machine.abi.lfa import LfaStatus
 from cca_machine.abi.rmi import UNKNOWN_CALL, Rmi, RmiStatus
+from cca_machine.pod import WALK
 from orchestrator import inputs, records
 from orchestrator.chaos.catalogue import CATALOGUE as FAULTS
 from orchestrator.chaos.checkers import CHECKERS
@@ -67,6 +68,7 @@ LOSS_REASON = closed(
     "reason", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC, commands.FaultKind.PE_ABSENT
 )
 DOING = Label("doing", ("waiting", "serving"))
+POD_STEP = Label("step", tuple(row.step for row in WALK))
 BRING_UP_STAGE = Label("stage", ("build", "attest", "release", "total"))
 RESTART_REASON = closed("reason", "rebooted", "silent", "rmm-dead", "migration", "vanished")
 CAUSE = Label("cause", tuple(Cause))

@@ -30,7 +30,7 @@ from orchestrator.cluster.schema import Attestation, Cluster
 from orchestrator.engine.streams import derive
 from orchestrator.fleet.health import PlatformVerdict
 from orchestrator.realms.policy import release_policy, secrets
-from orchestrator.realms.reference import expected_rim, personalization, realm_spec, resource_path
+from orchestrator.realms.reference import expected_rim, realm_spec, resource_path
 
 TokenSink: TypeAlias = Callable[[str, int, str, int, bytes], None]
 """Takes (realm, incarnation, machine, arrived_ns, token) of every token that reaches the verifier, good or bad."""
@@ -237,7 +237,7 @@ class Verifier:
         spec = realm_spec(self._cluster, subject.kind, subject.realm, subject.incarnation)
         if facts["realm.initial-measurement"] != expected_rim(spec).hex():
             return RefusalReason.CLAIMS, "the RIM is of another kind of Realm than the one asked for evidence"
-        if facts["realm.personalization-value"] != personalization(subject.realm).hex():
+        if facts["realm.personalization-value"] != spec.rpv.hex():
             return RefusalReason.BINDING, "the personalization value names another Realm"
         return "", detail
 

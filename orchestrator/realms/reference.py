@@ -12,11 +12,15 @@ from hashlib import sha512
 import msgspec
 
 from attestation import rim
+from attestation.container.init_data import init_data_digest
 from attestation.rim import DataCreate, HashAlgorithm, PageDigests, RealmCreate, RecCreate, RimEvent, RipasInit
 from attestation.stores import RealmReference
 from cca_machine import layout
 from cca_machine.commands import ImageSpec, RealmSpec, Workload
+from cca_machine.guest.program import POD
+from cca_machine.registry import key_path
 from orchestrator.cluster.schema import Cluster
+from orchestrator.realms.pods import pod_spec
 
 SECRET_REPOSITORY = "realmfleet"
 SECRET_TYPE = "secret"
@@ -27,6 +31,7 @@ def realm_spec(cluster: Cluster, kind_name: str, realm: str, incarnation: int) -
     kind = cluster.realms[kind_name]
     image = cluster.images[kind.image]
     shape = kind.workload
+    pod = pod_spec(cluster, kind.pod, realm) if kind.pod is not None else None
     return RealmSpec(
         realm=realm,
         incarnation=incarnation,
@@ -34,10 +39,11 @@ def realm_spec(cluster: Cluster, kind_name: str, realm: str, incarnation: int) -
         vcpus=kind.vcpus,
         memory_bytes=kind.memory,
         image=ImageSpec(kind.image, image.version, image.size),
-        program=kind.program,
+        program=kind.program if pod is None else POD,
         workload=Workload(shape.requests_per_s, shape.cpu, shape.dirty, shape.working_set),
         hash_algo=kind.hash,
-        rpv=personalization(realm),
+        rpv=personalization(realm) if pod is None else init_data_digest(pod.init_data),
+        pod=pod,
     )
 
 
@@ -47,13 +53,17 @@ def personalization(realm: str) -> bytes:
 
 
 def resource_path(cluster: Cluster, kind_name: str) -> str:
-    """The key broker's path (repository/type/tag) of the secret that Realms of this kind get."""
-    return f"{SECRET_REPOSITORY}/{SECRET_TYPE}/{cluster.realms[kind_name].secret}"
+    """The path (repository/type/tag) of what the broker releases to Realms of this kind: to pods their image key."""
+    kind = cluster.realms[kind_name]
+    if kind.pod is not None:
+        return key_path(kind.pod.container)
+    return f"{SECRET_REPOSITORY}/{SECRET_TYPE}/{kind.secret}"
 
 
 def expected_rim(spec: RealmSpec) -> bytes:
     """The RIM of a Realm built from `spec` (DEN0137 1.0-rel0, section A7.1); name, incarnation and RPV do not enter."""
-    return _rim(msgspec.structs.replace(spec, realm="", incarnation=0, kind="", rpv=bytes(64), workload=Workload()))
+    unmeasured = {"realm": "", "incarnation": 0, "kind": "", "rpv": bytes(64), "workload": Workload(), "pod": None}
+    return _rim(msgspec.structs.replace(spec, **unmeasured))
 
 
 @lru_cache(maxsize=1024)
