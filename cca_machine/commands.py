@@ -50,7 +50,11 @@ class Workload(Struct, frozen=True):
 
 
 class RealmSpec(Struct, frozen=True):
-    """One incarnation of a Realm as its VMM is asked to build it. A restart elsewhere is a new incarnation."""
+    """One incarnation of a Realm as its VMM is asked to build it. A restart elsewhere is a new incarnation.
+
+    `mec` is `shared`, or `private` for a memory encryption context of its own; `lfa` is `allow`, or `disallow` where no
+    firmware may be activated under the Realm. Only RMM 2.0 can keep the latter of both.
+    """
 
     realm: str
     incarnation: int
@@ -62,6 +66,8 @@ class RealmSpec(Struct, frozen=True):
     workload: Workload
     hash_algo: str = "sha-256"
     rpv: bytes = bytes(64)
+    mec: str = "shared"
+    lfa: str = "allow"
     pod: PodSpec | None = None
 
 
@@ -71,7 +77,8 @@ class MachineSpec(Struct, frozen=True):
     `seed` (32 bytes) comes from (run seed, machine name); all keys and draws of the machine derive from it.
     `firmware` holds signed images (`attestation.firmware`) by component; `anchors` the signers that EL3 accepts
     (signer id -> COSE_Key bytes), `firmware_policy` how many of them an image needs. `timing` maps names of
-    `cca_machine.costs` to nanoseconds.
+    `cca_machine.costs` to nanoseconds. `edition` is that of the RMM, `token_profile` the year of its tokens' profiles;
+    `mecids` counts the memory encryption contexts that one Realm each may have (RMM 2.0).
     """
 
     name: str
@@ -90,6 +97,9 @@ class MachineSpec(Struct, frozen=True):
     quirks: str = "suggested"
     leases: bool = True
     firmware_policy: SigningPolicy = SigningPolicy()
+    edition: str = "1.0"
+    token_profile: str = "2023"
+    mecids: int = 0
 
 
 # -- commands: what the control plane asks ---------------------------------------------------------------------------
@@ -281,6 +291,7 @@ class Heartbeat(Struct, frozen=True, tag="heartbeat"):
     rmm_alive: bool
     versions: dict[str, str]
     realms: tuple[RealmStatus, ...]
+    free_mecids: int = 0
 
 
 class Launched(Struct, frozen=True, tag="launched"):

@@ -29,18 +29,25 @@ from cca_machine.pod import PodStep
 
 
 def builder(work: Work, spec: RealmSpec) -> Builder:
-    """A builder for a Realm that may come here. Raises Refusal: already-hosted, no-vmids, impossible-realm."""
+    """A builder for a Realm that may come here.
+
+    Raises:
+        Refusal: already-hosted, edition, no-vmids, impossible-realm.
+    """
     state = work.site.state
     if spec.realm in state.realms:
         raise Refusal("already-hosted", f"incarnation {state.realms[spec.realm].spec.incarnation} is here")
-    vmid = state.free_vmid(work.site.spec.vmid_bits)
+    lacking = work.front.lacks(spec)
+    if lacking:
+        raise Refusal("edition", lacking)
+    vmid = work.front.vmid(state.used_vmids(), work.site.spec.vmid_bits)
     if vmid is None:
         raise Refusal("no-vmids", f"all VMIDs of {work.site.spec.vmid_bits} bits are in use")
     try:
         layout = plan(spec)
     except ImpossibleRealm as impossible:
         raise Refusal("impossible-realm", str(impossible)) from None
-    return Builder(work.door, state.pool, work.site.buffers, layout, vmid)
+    return Builder(work.front, state.pool, work.site.buffers, layout, vmid)
 
 
 def launch(work: Work, order: Launch) -> None:
@@ -123,7 +130,7 @@ def remove(work: Work, hosted: HostedRealm, why: str) -> None:
 
 def _take_apart(work: Work, hosted: HostedRealm) -> list[tuple[int, int]]:
     work.site.guests.stop(hosted.footprint.rd)
-    return destroy(work.door, work.site.state.pool, hosted.footprint)
+    return destroy(work.front, work.site.state.pool, hosted.footprint)
 
 
 def known(work: Work, realm: str, incarnation: int) -> HostedRealm:

@@ -93,7 +93,16 @@ class Profile(Record):
     pes: int = Field(ge=1, le=1024, description="Processing elements.")
     memory: Size = Field(description="DRAM, a multiple of the 4KiB granule.")
     firmware: Name = Field(description="Release it boots with.")
-    edition: Literal["1.0"] = Field("1.0", description="RMM edition.")
+    edition: Literal["1.0", "2.0"] = Field("1.0", description="RMM edition.")
+    token_profile: Literal["2023", "2024", "2026"] | None = Field(
+        None, description="Year of its tokens' profiles; absent: 2023 for edition 1.0, 2024 for 2.0."
+    )
+    mecids: int | None = Field(
+        None,
+        ge=0,
+        le=0xFFFE,
+        description="Edition 2.0: memory encryption contexts for one Realm each; absent: 254. 0 leaves them out.",
+    )
     quirks: Literal["suggested", "text", "tf-rmm"] = Field(
         "suggested", description="Which answer is given where the specification's text and public firmware differ."
     )
@@ -236,7 +245,15 @@ class RealmKind(Record):
     memory: Size = default("256MiB", "Protected memory, a multiple of 4KiB.", gt=0)
     program: Literal["server", "batch", "database"] = Field("server", description="Guest program of the catalogue.")
     workload: WorkloadShape = Field(WorkloadShape(), description="What it does once it has its secret.")
-    hash: Literal["sha-256", "sha-512"] = Field("sha-256", description="Hash of the Realm's measurements.")
+    hash: Literal["sha-256", "sha-384", "sha-512"] = Field(
+        "sha-256", description="Hash of the Realm's measurements; sha-384 takes edition 2.0."
+    )
+    mec: Literal["shared", "private"] = Field(
+        "shared", description="Memory encryption context; one of its own (private) takes edition 2.0."
+    )
+    lfa: Literal["allow", "disallow"] = Field(
+        "allow", description="Whether firmware may be activated live under it; disallow takes edition 2.0."
+    )
     secret: Name = Field("default", description="Resource that the broker releases to the Realm.")
     pod: PodShape | None = Field(
         None, description="Start a container image as a confidential pod, instead of a program of the catalogue."

@@ -16,7 +16,7 @@ from attestation.policy import (
 from cca_machine.registry import image_key
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.streams import derive
-from orchestrator.realms.reference import expected_rim, realm_spec, resource_path
+from orchestrator.realms.reference import expected_rim, realm_spec, resource_path, rim_rules
 
 SECRET_BYTES = 32
 
@@ -39,8 +39,9 @@ def release_policy(cluster: Cluster) -> Policy:
     """One rule per secret: fresh evidence of a Realm meant to have it, on an affirming platform new enough."""
     measurements: dict[str, dict[str, None]] = {}
     for kind in cluster.realms:
-        value = expected_rim(realm_spec(cluster, kind, "", 0)).hex()
-        measurements.setdefault(resource_path(cluster, kind), {})[value] = None
+        spec = realm_spec(cluster, kind, "", 0)
+        values = dict.fromkeys(expected_rim(spec, rule).hex() for rule in rim_rules(cluster))
+        measurements.setdefault(resource_path(cluster, kind), {}).update(values)
     floor = cluster.attestation.required_security_version
     firmware = (Condition("firmware.RMM.security-version", Operator.AT_LEAST, (floor,)),) if floor else ()
     return Policy(

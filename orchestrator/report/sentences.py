@@ -142,6 +142,8 @@ SAYINGS: Final[dict[str, Callable[[Fields, str], str]]] = {
     "trust.lost": lambda w, s: f"{_copy(w)} on {w['machine']} is trusted no more: {w['why']}",
     "trust.regained": lambda w, s: f"{_copy(w)} on {w['machine']} is trusted again after {duration(w['after_ns'])}",
     "trust.ended": lambda w, s: f"{w['realm']} is gone before it was trusted again, after {duration(w['after_ns'])}",
+    "pod.step": lambda w, s: f"{_copy(w)} is through {w['step']} of its pod in {duration(w['took_ns'])}",
+    "pod.refused": lambda w, s: f"the pod of {_copy(w)} ends at {w['step']}, {w['reason']}: {w['why']}",
     "operator.accepted": lambda w, s: f"an operator's {w['asked']}: {w['what']}",
     "operator.refused": lambda w, s: f"an operator's {w['asked']} is refused: {w['why']}",
     "message.lost": lambda w, s: f"a message from {s.removeprefix('link:')} to {w['target']} is lost",

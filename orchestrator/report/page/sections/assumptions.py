@@ -25,6 +25,7 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "rsi": ("realm.evidence",),
     "guest": ("realm.live",),
     "boot": ("machine.booted",),
+    "pod": ("pod.step", "pod.refused"),
     "lfa": ("firmware.activated", "firmware.refused", "firmware.booted"),
     "crypto": ("migration.started",),
     "migration": ("migration.started",),
@@ -65,14 +66,18 @@ def assumptions(gathered: Gathering, facts: ReportFacts) -> Markup:
 
 
 def charged(cost: Cost, gathered: Gathering) -> bool:
-    """Whether the trace shows that this cost was charged: by its calls where they were counted, else by its family."""
+    """Whether the trace shows that this cost was charged: by its calls where they were counted, else by its family.
+
+    A family that nobody has told the signs of counts as charged: an assumption shown needlessly does less harm than one
+    that is hidden.
+    """
     calls = [CALL_NAMES[fid] for fid, name in CALL_COSTS.items() if name == cost.name]
     family = cost.name.partition(".")[0]
     if family == "rmi" and any(gathered.calls[call] for call in calls):
         return True
     if family == "rmi" and calls and gathered.calls:
         return cost.name in ("rmi.null", "rmi.rec-enter") or _undone(cost.name, gathered)
-    return any(gathered.kinds[kind] for kind in FAMILIES[family])
+    return family not in FAMILIES or any(gathered.kinds[kind] for kind in FAMILIES[family])
 
 
 def _undone(name: str, gathered: Gathering) -> bool:
