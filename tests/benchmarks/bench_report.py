@@ -1,9 +1,11 @@
 """A run of a thousand machines as seen from outside: its report, a scrape, and what watching costs the engine.
 
 The report's time and size stand against the run itself. A scrape goes over HTTP, as Prometheus makes it. What watching
-costs is processor time of the engine's process over the same stretch of virtual time, flat out: bare, as a live session,
-and with a page (the event stream) and a scraper attached from a process of their own. Flat out there is no idle time to
-hide in: paced by the wall clock the engine sleeps for most of it. Run it with `python tests/benchmarks/bench_report.py`.
+costs is processor time of the engine's process over the same stretch of virtual time, flat out: bare, as a live
+session, and with a page (the event stream) and a scraper attached from a process of their own. Flat out there is no
+idle time to hide in: paced by the wall clock the engine sleeps for most of it.
+
+Run it with `python tests/benchmarks/bench_report.py`.
 """
 
 from __future__ import annotations
