@@ -8,5 +8,6 @@ evidence.py    verdicts over Realms and platforms
 versions.py    firmware versions over time
 sessions.py    migrations (modelled)
 rollouts.py    rollouts: waves, progress, exposure
+trust.py       firmware that was revoked, and Realms without trust
 gathering.py   all of them together
 """

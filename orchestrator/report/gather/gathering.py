@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from orchestrator.chaos.history import Line
-from orchestrator.report.gather import evidence, happenings, presence, rollouts, rows, sessions, versions
+from orchestrator.report.gather import evidence, happenings, presence, rollouts, rows, sessions, trust, versions
 from orchestrator.report.gather.bounded import Some
 from orchestrator.report.gather.service import Service
 
@@ -34,6 +34,7 @@ class Gathering:
         self.verdicts = evidence.Verdicts(end_ns)
         self.versions = versions.Versions()
         self.sessions = sessions.Sessions()
+        self.trust = trust.Trust.new()
         self._presence = presence.Presence(self.service, self.realms, self.rollouts)
         self._takers = self._listeners()
 
@@ -52,6 +53,7 @@ class Gathering:
             (versions.KINDS, self.versions.take),
             (sessions.KINDS, self.sessions.take),
             (rollouts.KINDS, self.rollouts.take),
+            (trust.KINDS, self.trust.take),
             (("realm.built", "order.refused", "realm.unplaced", "message.lost"), self._count),
         ):
             for kind in kinds:
@@ -84,6 +86,7 @@ class Gathering:
         self.machines.close(self.end_ns)
         self.realms.close(self.end_ns)
         self.rollouts.close(self.end_ns)
+        self.trust.close(self.end_ns)
         return self
 
 

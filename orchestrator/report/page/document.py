@@ -21,6 +21,7 @@ from orchestrator.report.page.sections.firmware import firmware, rollouts
 from orchestrator.report.page.sections.migrations import migrations
 from orchestrator.report.page.sections.overview import overview
 from orchestrator.report.page.sections.provenance import provenance
+from orchestrator.report.page.sections.trust import trust
 from orchestrator.report.page.timeline import timeline
 
 HERE: Final = Path(__file__).parent
@@ -39,6 +40,7 @@ SECTIONS: Final[tuple[tuple[str, str, Callable[[Gathering, ReportFacts], Markup 
     ("attestation", "Attestation", attestation),
     ("firmware", "Firmware", firmware),
     ("rollouts", "Rollouts", rollouts),
+    ("trust", "TCB recovery", trust),
     ("migrations", "Migrations", migrations),
     ("faults", "Faults", faults),
     ("operators", "Operators", operators),

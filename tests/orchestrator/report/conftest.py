@@ -109,6 +109,12 @@ def leaseless(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return run_of("quickstart", tmp_path_factory.mktemp("leaseless"), {"lease: 30s": "lease: 30s, leases: false"})
 
 
+@pytest.fixture(scope="session")
+def revoked(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A drill: firmware is revoked under running Realms."""
+    return run_of("tcb-recovery", tmp_path_factory.mktemp("revoked"))
+
+
 def never_content(case: Case) -> Verdict:
     """A checker as a user's script brings one along."""
     return Verdict(

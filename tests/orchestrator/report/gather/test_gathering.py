@@ -13,6 +13,7 @@ from cca_machine.commands import RealmLive, RealmStill
 from orchestrator.chaos.history import lives, read
 from orchestrator.engine.ports import Priority, TraceEntry
 from orchestrator.firmware.outcome import outcome
+from orchestrator.firmware.tcb_outcome import drills
 from orchestrator.migration.listing import migrations
 from orchestrator.records import RealmWanted
 from orchestrator.report.availability import service
@@ -191,6 +192,17 @@ def test_a_machines_row_shows_when_it_was_lost_and_what_was_believed(quickstart:
     (down, *_) = [line for line in quickstart.of("machine.down") if line.what["machine"] == lost.source]
     beliefs = [(span.state, span.from_ns) for span in rows[lost.source].beliefs]
     assert beliefs == [("suspect", suspect.at_ns), ("down", down.at_ns)]
+
+
+def test_lost_and_regained_trust_is_what_the_drill_says(revoked: Any) -> None:
+    found = gather(revoked.lines, revoked.end_ns).trust
+    told = drills(revoked.lines, revoked.end_ns)
+    assert [one.at_ns for one in found.revocations.kept] == [drill.at_ns for drill in told]
+    realms = [realm for drill in told for realm in drill.realms]
+    assert found.lost == len(realms) > 0
+    assert found.regained.events == sum(realm.regained_ns is not None and not realm.ended for realm in realms)
+    assert found.untrusted_ns == sum(drill.untrusted_ns for drill in told)
+    assert "TCB recovery" in revoked.page
 
 
 def test_gathering_is_one_pass_that_keeps_no_line(quickstart: Any) -> None:
