@@ -77,6 +77,7 @@ SAYINGS: Final[dict[str, Callable[[Fields, str], str]]] = {
     "machine.thawed": lambda w, s: f"{s} thaws",
     "machine.hung": lambda w, s: f"{s} hangs in the activation of {w['component']}: PE {w['absent']} never came",
     "machine.rebooting": lambda w, s: f"{s} goes down to boot again",
+    "rmi.calls": lambda w, s: f"the host of {s} made {plural(sum(w['calls'].values()), 'RMI call')}",
     "realm.wanted": lambda w, s: f"{_copy(w)} is wanted ({w['why']})",
     "realm.placed": lambda w, s: f"{_copy(w)} is placed on {w['machine']}, one of {w['considered']} considered",
     "realm.unplaced": lambda w, s: f"no machine takes {_copy(w)}: {_refused(w)}",
@@ -109,6 +110,8 @@ SAYINGS: Final[dict[str, Callable[[Fields, str], str]]] = {
     "migration.paused": lambda w, s: (
         f"{w['session']}: {_copy(w)} is paused after {plural(w['rounds'], 'round')} ({w['why']})"
     ),
+    "migration.lineage": lambda w, s: f"{w['session']}: the witness of {w['lineage']} is {w['state']}",
+    "migration.waiting": lambda w, s: f"{w['session']}: {_copy(w)} waits in {w['phase']}, {w['party']} does not answer",
     "drain.started": lambda w, s: f"{w['drain']}: {plural(w['realms'], 'Realm')} shall leave {_some(w['machines'])}",
     "drain.planned": lambda w, s: (
         f"{w['drain']}: {w['realm']} {'would go to ' + w['to'] if w['to'] else 'stays: ' + w['why']}"
@@ -126,6 +129,13 @@ SAYINGS: Final[dict[str, Callable[[Fields, str], str]]] = {
     "wave.finished": lambda w, s: f"{w['rollout']}: wave {w['wave']} is baked, {w['done']} done, {w['failed']} failed",
     "rollout.held": lambda w, s: f"{w['rollout']} holds in wave {w['wave']}: {w['why']}",
     "rollout.rolled-back": lambda w, s: _rolled(w),
+    "rollout.steered": lambda w, s: (
+        f"{w['rollout']}: {w['do']}" + (f" is refused, {w['refused']}" if w["refused"] else "")
+    ),
+    "rollout.promoted": lambda w, s: f"{w['rollout']}: an operator vouches for wave {w['wave']}",
+    "rollout.retried": lambda w, s: f"{w['rollout']} takes {_some(w['machines'])} again",
+    "gate.judged": lambda w, s: f"{w['rollout']}: gate {w['gate']} of wave {w['wave']} says {w['answer']}: {w['why']}",
+    "gate.asked": lambda w, s: f"{w['rollout']}: gate {w['gate']} of wave {w['wave']} is asked outside",
     "rollout.paused": lambda w, s: f"{w['rollout']} is paused in wave {w['wave']}",
     "rollout.resumed": lambda w, s: f"{w['rollout']} goes on in wave {w['wave']}",
     "rollout.aborted": lambda w, s: f"{w['rollout']} is given up in wave {w['wave']}",

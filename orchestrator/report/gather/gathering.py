@@ -21,7 +21,7 @@ class Gathering:
         self.records = 0
         self.kinds: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
-        """Firmware calls that building Realms took, by name."""
+        """Firmware calls that hosts made, as far as records count them, by name."""
         self.refused: Counter[tuple[str, str]] = Counter()
         """Orders that machines refused, by command and code."""
         self.unplaced: Some[tuple[int, str, dict[str, int]]] = Some(20)
@@ -54,7 +54,7 @@ class Gathering:
             (sessions.KINDS, self.sessions.take),
             (rollouts.KINDS, self.rollouts.take),
             (trust.KINDS, self.trust.take),
-            (("realm.built", "order.refused", "realm.unplaced", "message.lost"), self._count),
+            (("realm.built", "rmi.calls", "order.refused", "realm.unplaced", "message.lost"), self._count),
         ):
             for kind in kinds:
                 takers.setdefault(kind, []).append(taker)
@@ -69,7 +69,7 @@ class Gathering:
 
     def _count(self, line: Line) -> None:
         match line.kind:
-            case "realm.built":
+            case "realm.built" | "rmi.calls":
                 for call, times in line.what["calls"].items():
                     if call in self.calls or len(self.calls) < MOST_CALL_NAMES:
                         self.calls[call] += times

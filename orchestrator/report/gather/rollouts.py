@@ -34,6 +34,16 @@ class Wave(Struct):
     absent: int = 0
 
 
+class GateAnswer(Struct, frozen=True):
+    """What a gate of a wave answered last: pass, fail or inconclusive, and why."""
+
+    at_ns: int
+    wave: int
+    gate: str
+    answer: str
+    why: str
+
+
 class Rollout(Struct):
     """One rollout; `exposed_ns` is Realm-time on machines without the version, counted from its beginning."""
 
@@ -59,6 +69,7 @@ class Rollout(Struct):
     downtime_faults_ns: int = 0
     migrations: int = 0
     restarts: int = 0
+    gates: dict[tuple[int, str], GateAnswer] = {}
     failures: dict[str, str] = {}
     """Machines that failed or were lost on the way, with the reason; the first few."""
 
@@ -199,6 +210,18 @@ class Rollouts:
             case "rollout.machine":
                 if what["phase"] in ("failed", "absent") and len(rollout.failures) < MOST_EVENTS:
                     rollout.failures[what["machine"]] = f"{what['phase']}: {what['why']}"
+            case "gate.judged":
+                key = (what["wave"], what["gate"])
+                if key in rollout.gates or len(rollout.gates) < MOST_EVENTS:
+                    rollout.gates[key] = GateAnswer(line.at_ns, *key, what["answer"], what["why"])
+            case "rollout.promoted":
+                rollout.state = "running"
+                self._tell(rollout, line.at_ns, f"an operator vouches for wave {what['wave']}")
+            case "rollout.retried":
+                rollout.state = "running"
+                self._tell(rollout, line.at_ns, f"{len(what['machines'])} failed machines are taken again")
+            case "rollout.steered":
+                self._tell(rollout, line.at_ns, f"{what['do']}: {what['refused'] or 'done'}")
             case "rollout.held":
                 self._end(rollout, line, "held", what["why"])
             case "rollout.finished":
@@ -229,5 +252,6 @@ class Rollouts:
 KINDS: Final = (
     "rollout.started", "wave.started", "wave.finished", "rollout.machine", "rollout.held", "rollout.finished",
     "rollout.paused", "rollout.resumed", "rollout.aborted", "rollout.waiting", "rollout.rolled-back",
-    "firmware.activated", "firmware.booted", "migration.finished", "realm.restart",
+    "rollout.promoted", "rollout.retried", "rollout.steered", "gate.judged", "firmware.activated", "firmware.booted",
+    "migration.finished", "realm.restart",
 )  # fmt: skip

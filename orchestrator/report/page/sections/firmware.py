@@ -11,6 +11,8 @@ from orchestrator.report.page.palette import series
 
 STATES = {"finished": "good", "held": "bad", "aborting": "warn", "paused": "warn", "waiting": "warn", "running": "info"}
 
+ANSWERS = {"pass": "good", "fail": "bad", "inconclusive": "warn"}
+
 
 def firmware(gathered: Gathering, facts: ReportFacts) -> Markup:
     """Machines that are up, by the version they run."""
@@ -89,6 +91,7 @@ def _rollout(gathered: Gathering, rollout: Rollout) -> Child:
         facts,
         _picture(gathered, rollout),
         _waves(rollout),
+        _gates(rollout),
         _events(rollout),
         id=f"rollout-{rollout.rollout}",
     )
@@ -159,6 +162,24 @@ def _waves(rollout: Rollout) -> Child:
     return table(
         heads, rows, numbers=(2, 3, 4, 5, 6), caption=f"Waves of {rollout.rollout}; planned were {rollout.planned}"
     )
+
+
+def _gates(rollout: Rollout) -> Child:
+    """What each gate of each wave answered last."""
+    if not rollout.gates:
+        return None
+    rows: list[list[Child]] = [
+        [
+            str(one.wave),
+            el("code", one.gate),
+            chip(one.answer, ANSWERS.get(one.answer, "warn")),
+            words.clock(one.at_ns),
+            one.why,
+        ]
+        for one in rollout.gates.values()
+    ]
+    heads = ("wave", "gate", "answer", "at", "why")
+    return [el("h3", "Gates"), table(heads, rows, caption=f"Gates of {rollout.rollout}")]
 
 
 def _events(rollout: Rollout) -> Child:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.report.gather.bounded import EDGES_NS, MOST_STEPS, Histogram, Some, Steps
@@ -22,6 +22,15 @@ def test_steps_stay_few_and_end_at_the_last_value() -> None:
         assert value == at_ns // S % 977
 
 
+def test_of_steps_that_share_a_grain_the_last_is_kept() -> None:
+    steps = Steps()
+    for at in range(MOST_STEPS + 1):
+        steps.set(at * S, at + 1)
+    assert steps.grain_ns > S
+    for at_ns, _ in steps.points()[:-1]:
+        assert (at_ns + S) // steps.grain_ns > at_ns // steps.grain_ns
+
+
 def test_few_steps_are_kept_exactly() -> None:
     steps = Steps()
     for at in range(MOST_STEPS):
@@ -30,6 +39,7 @@ def test_few_steps_are_kept_exactly() -> None:
     assert not steps.thinned
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 10**15), min_size=1, max_size=60))
 def test_every_duration_lies_in_its_bin(durations: list[int]) -> None:
     histogram = Histogram()

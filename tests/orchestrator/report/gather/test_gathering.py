@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cca_machine.commands import RealmLive, RealmStill
@@ -61,6 +61,7 @@ def test_the_realm_that_missed_most_of_its_class_is_named(quickstart: Any) -> No
 spans = st.lists(st.tuples(st.integers(0, 99), st.integers(1, 40), st.sampled_from(["m1", "m2"])), max_size=8)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(serving=spans)
 def test_gaps_are_those_of_the_whole_trace_however_copies_overlap(serving: list[tuple[int, int, str]]) -> None:
     entries = [TraceEntry(0, Priority.ENVIRONMENT, "control", 1, RealmWanted("a", 1, "web", "start"))]

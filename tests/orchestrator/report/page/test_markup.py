@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.report.page.markup import Markup, el, join, table
@@ -37,12 +37,14 @@ def read(markup: str) -> Reader:
 texts = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(texts)
 def test_text_in_an_element_and_in_an_attribute_comes_back_as_it_was(text: str) -> None:
     found = read(el("p", text, title=text))
     assert (found.tags, found.values, found.text) == (["p"], [text], text)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(texts)
 def test_text_in_a_cell_makes_no_element_of_its_own(text: str) -> None:
     found = read(table((text,), [[[text, None]]], caption=text))
