@@ -97,6 +97,7 @@ class MachineSpec(Struct, frozen=True):
     quirks: str = "suggested"
     leases: bool = True
     firmware_policy: SigningPolicy = SigningPolicy()
+    host_version: str = "1.0.0"
     edition: str = "1.0"
     token_profile: str = "2023"
     mecids: int = 0
@@ -449,6 +450,12 @@ class RealmBuilt(Struct, frozen=True, tag="realm.built"):
     granules: tuple[tuple[int, int], ...]
 
 
+class RmiCalls(Struct, frozen=True, tag="rmi.calls"):
+    """RMI calls that the host made for one command, parcel or boot, by name, refused ones included."""
+
+    calls: dict[str, int]
+
+
 class RealmLive(Struct, frozen=True, tag="realm.live"):
     """From this instant the Realm's RECs are enterable and run; `serving` says whether it does its work."""
 
@@ -556,10 +563,9 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 
 Record: TypeAlias = (
-    MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill
-    | RealmEvidence | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting
-    | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused
-    | CommandRefused
+    MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RmiCalls | RealmLive
+    | RealmStill | RealmEvidence | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted
+    | MachineRebooting | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused | CommandRefused
 )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ _REALMS = (
              by.RESTART_REASON, boards=(FLEET, CHAOS)),
     _counter("stray_copies_total", "Copies found on machines that nobody believed in any more; they are stopped.",
              boards=(CHAOS,)),
-    _counter("rmi_calls_total", "RMI calls of finished Realm builds, by command.",
+    _counter("rmi_calls_total", "RMI calls of all hosts, by command.",
              by.RMI_COMMAND, boards=(SCHEDULING,), zeros=False),
     _counter("rmi_refusals_total", "RMI calls whose refusal ended a command of the control plane.",
              by.RMI_COMMAND, by.RMI_STATUS, boards=(SCHEDULING,), zeros=False),
