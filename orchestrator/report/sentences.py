@@ -1,6 +1,6 @@
 """Each kind of trace record as a short sentence: for evidence in reports, and for two traces that part.
 
-The sayings are those of the live page (`serve/page-src/src/sentences.ts`); a test holds that no kind is without one.
+The sayings are those of the live page (`serve/page-src/src/sentences.ts`); a kind without one is told by its fields.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ SAYINGS: Final[dict[str, Callable[[Fields, str], str]]] = {
     "wave.finished": lambda w, s: f"{w['rollout']}: wave {w['wave']} is baked, {w['done']} done, {w['failed']} failed",
     "rollout.held": lambda w, s: f"{w['rollout']} holds in wave {w['wave']}: {w['why']}",
     "rollout.rolled-back": lambda w, s: _rolled(w),
+    "rollout.chose": lambda w, s: f"{w['rollout']}: {w['machine']} is updated by {w['strategy']}",
     "rollout.steered": lambda w, s: (
         f"{w['rollout']}: {w['do']}" + (f" is refused, {w['refused']}" if w["refused"] else "")
     ),
