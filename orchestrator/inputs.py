@@ -58,6 +58,12 @@ class ApplyCounts(Struct, frozen=True, tag="apply-counts", forbid_unknown_fields
     counts: dict[str, int]
 
 
+class ApplyFile(Struct, frozen=True, tag="apply-file", forbid_unknown_fields=True):
+    """Run on as a changed cluster file says (`orchestrator.reconcile`); all of it, or nothing."""
+
+    text: str
+
+
 class CordonMachine(Struct, frozen=True, tag="cordon-machine", forbid_unknown_fields=True):
     """Keep new Realms and migrations away from a machine."""
 
@@ -142,6 +148,7 @@ Input: TypeAlias = (
     | MigrateRealm
     | ScaleKind
     | ApplyCounts
+    | ApplyFile
     | CordonMachine
     | UncordonMachine
     | StartRollout

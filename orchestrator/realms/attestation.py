@@ -30,8 +30,9 @@ from cca_machine.monitor.platform_token import platform_identity
 from orchestrator.cluster.schema import Attestation, Cluster
 from orchestrator.engine.streams import derive
 from orchestrator.fleet.health import PlatformVerdict
+from orchestrator.plan import new_platform_references
 from orchestrator.realms.policy import release_policy, secrets
-from orchestrator.realms.reference import expected_rim, realm_spec, resource_path, rim_rule
+from orchestrator.realms.reference import expected_rim, realm_references, realm_spec, resource_path, rim_rule
 
 TokenSink: TypeAlias = Callable[[str, int, str, int, bytes], None]
 """Takes (realm, incarnation, machine, arrived_ns, token) of every token that reaches the verifier, good or bad."""
@@ -171,6 +172,24 @@ class Verifier:
     def revoke(self, measurements: Collection[bytes]) -> None:
         """Refuse evidence over firmware components with these digests from now on, whatever was said before."""
         self._references.revoke(measurements)
+
+    def follow(self, cluster: Cluster, seed: int) -> None:
+        """Go on under a cluster file that an operator changed: its kinds, their secrets, its releases, its policy.
+
+        Reference values are only added, so what was revoked stays so; `seed` is the number that the run was given.
+        """
+        if cluster is self._cluster:
+            return
+        before, self._cluster = self._cluster, cluster
+        self._broker.resources = secrets(cluster, self._seed)
+        self._broker.policy = release_policy(cluster)
+        known = {reference.initial_measurement for reference in realm_references(before)}
+        for reference in realm_references(cluster):
+            if reference.initial_measurement not in known:
+                self._references.add_realm(reference)
+        if cluster.firmware.releases != before.firmware.releases:
+            for platform in new_platform_references(before, cluster, seed):
+                self._references.add_platform(platform)
 
     def _judge_platform(self, platform_token: bytes, rak: bytes) -> VerifiedPlatform:
         verified = verify_platform(platform_token, self._anchors, trusted_platforms=self._cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from orchestrator.live import LiveSession
 from orchestrator.serve.chronicle import Chronicle
@@ -10,6 +11,10 @@ from orchestrator.serve.state import Picture
 from orchestrator.serve.views import Snapshot
 
 FRESH_EVERY_S = 0.05
+REST = 29
+"""Rest behind a refresh, in lengths of it: the engine shares the interpreter, so large fleets are read less often."""
+STALE_S = 1.0
+"""Longest rest all the same."""
 LINES_AT_ONCE = 2_000
 """Lines folded before other requests get their turn."""
 
@@ -34,8 +39,10 @@ class Context:
     async def keep_fresh(self) -> None:
         """Follow the session until it ends; wakes whoever waits in `moved`."""
         while True:
+            began_s = time.monotonic()
             await self.refresh()
-            await asyncio.sleep(FRESH_EVERY_S)
+            took_s = time.monotonic() - began_s
+            await asyncio.sleep(min(max(FRESH_EVERY_S, REST * took_s), STALE_S))
 
     async def refresh(self) -> None:
         """Read what was settled and published since the last time."""
