@@ -22,6 +22,7 @@ from orchestrator.inputs import Input
 from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.metrics.live import LiveMetrics
 from orchestrator.operator_desk import Answer
+from orchestrator.outside_verifier import Asking
 from orchestrator.serve.views import Pace, Snapshot, snapshot_of
 
 NS_PER_S = 1_000_000_000
@@ -55,6 +56,7 @@ class LiveSession:
         self._beat_ns = run.cluster.control.beat
         self._asks: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._open: dict[int, Future[Answer]] = {}
+        self._outside = Asking(run.cluster.attestation, self.ask)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._pace = Pace(speed, paused=False, behind_ms=0)
@@ -134,10 +136,12 @@ class LiveSession:
         return self.finish()
 
     def beat(self) -> None:
-        """Admit what was asked, run to the next boundary, answer, publish."""
+        """Admit what was asked, run to the next boundary, answer, ask outside, publish."""
         engine = self._run.engine
         asked = self._admit()
         self._run.run_until(engine.now_ns + self._beat_ns)
+        for question in self._run.assembly.control.take_questions():
+            self._outside.put(question)
         for answer in self._desk.take_answers():
             waiting = self._open.pop(answer.number, None)
             if waiting is not None:
@@ -148,6 +152,7 @@ class LiveSession:
     def finish(self) -> RunResult:
         """End the run as finished: whoever still waits for an answer is told that there will be none."""
         self._stopping.set()
+        self._outside.close()
         result = self._run.finish()
         self._publish()
         while not self._asks.empty():

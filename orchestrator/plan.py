@@ -21,6 +21,7 @@ from orchestrator.cluster.names import MachinePlace, machine_names, realm_names
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.streams import Stream, derive, run_seed
 from orchestrator.firmware.image import FirmwareSet, build_images
+from orchestrator.migration.ledger import witness_of
 from orchestrator.realms.reference import realm_references
 from orchestrator.store import MachineView, RealmView, Store
 
@@ -131,6 +132,7 @@ def trust_anchors(made: Plan) -> TrustAnchors:
 def opening_store(made: Plan) -> Store:
     """What the control plane believes before anything was heard: machines expected, Realms awaited."""
     store = Store(made.cluster, made.seed)
+    store.witness = witness_of(made.secret).public_key
     for spec in made.machines.values():
         store.machines[spec.name] = MachineView(
             spec.name, spec.rack, spec.profile, pes=spec.pes, granules=spec.memory_bytes // GRANULE_BYTES

@@ -26,6 +26,7 @@ from orchestrator.errors import UserMistake
 MANIFEST = "manifest.json"
 CLUSTER = "cluster.yaml"
 ANCHORS = "anchors.json"
+BROKER_AUDIT = "broker-audit.jsonl"
 DATABASE = "run.db"
 METRICS = "metrics.om"
 REPORT = "report.html"

@@ -56,6 +56,11 @@ def up(
     speed: Annotated[float, typer.Option(help="Virtual seconds per wall second.", min=0.01, max=100_000)] = 1.0,
     listen: Annotated[str, typer.Option(help="Address of API and page; off loopback a token is needed.")] = HERE,
     token_file: TokenFile = None,
+    broker: Annotated[
+        str, typer.Option(help="Address of the fleet's key broker and verifier, or off; off loopback it needs TLS.")
+    ] = "127.0.0.1:0",
+    broker_cert: Annotated[Path | None, typer.Option(help="TLS certificate chain of the broker (PEM).")] = None,
+    broker_key: Annotated[Path | None, typer.Option(help="TLS private key of the broker (PEM).")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the file's seed.", min=0, max=2**64 - 1)] = None,
     fleet: Annotated[str, typer.Option(help="ray (actors) or local (one process).")] = "ray",
     actors: Annotated[int | None, typer.Option(help="Number of Ray actors; default: auto.", min=1, max=10_000)] = None,
@@ -79,6 +84,9 @@ def up(
         speed=speed,
         listen=listen,
         token=read_token(token_file, TOKEN_VARIABLE),
+        broker=broker,
+        broker_cert=broker_cert,
+        broker_key=broker_key,
         seed=seed,
         fleet=fleet,
         actors=actors,
@@ -262,6 +270,18 @@ def machine_uncordon(
 ) -> None:
     """Take an operator's cordon back."""
     act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "uncordon"))
+
+
+@machine.command("drain")
+def machine_drain(
+    name: MachineName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; the plan is in the events.")] = False,
+    address: Address = HERE,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Empty a machine by moving its Realms (modelled)."""
+    act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "drain", body={"dry_run": dry_run}))
 
 
 @rollout.command("start")

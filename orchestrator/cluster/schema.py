@@ -48,6 +48,17 @@ class Control(Record):
 class Attestation(Record):
     """The verifier and key broker of the control plane."""
 
+    verifier: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="URL of a verifier outside the fleet that judges Realms' evidence instead; live fleets only.",
+    )
+    verifier_api: Literal["veraison", "trustee"] = Field(
+        "veraison",
+        description="What it speaks: Veraison's challenge-response sessions, or Trustee's attestation service (REST).",
+    )
+    verifier_timeout: Duration = default("10s", "Wall time after which it is taken not to answer.", gt=0)
+
     servers: int = Field(2, ge=1, le=4096, description="Verifier workers that serve the queue.")
     service: Duration = default("5ms", "Verifier time per token on one worker.")
     latency: Duration = default("12ms", "Way to the verifier and back, reference value look-up included.")
@@ -473,8 +484,19 @@ class DrainEvent(Record):
     dry_run: bool = Field(False, description="Only say, Realm by Realm, where it would go or what blocks it.")
 
 
+class RebalanceEvent(Record):
+    """An operator evens out the loads of machines, or packs Realms onto fewer machines."""
+
+    kind: Literal["rebalance"] = Field("rebalance", description="What the operator does.")
+    at: Duration = Field(description="When.")
+    goal: Literal["spread", "pack"] = Field("spread", description="Even loads, or machines that become empty.")
+    budget: int = Field(10, ge=1, le=100_000, description="Moves at most.")
+    dry_run: bool = Field(False, description="Only say which Realm would go where, or what blocks it.")
+
+
 Event = Annotated[
-    MigrateEvent | DrainEvent | RolloutEvent | SteerEvent | RevokeEvent | StopEvent, Field(discriminator="kind")
+    MigrateEvent | DrainEvent | RebalanceEvent | RolloutEvent | SteerEvent | RevokeEvent | StopEvent,
+    Field(discriminator="kind"),
 ]
 
 

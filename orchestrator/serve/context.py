@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
+from attestation.kbs.exchange import AuditRecord
 from orchestrator.live import LiveSession
 from orchestrator.serve.chronicle import Chronicle
 from orchestrator.serve.state import Picture
@@ -19,11 +21,26 @@ LINES_AT_ONCE = 2_000
 """Lines folded before other requests get their turn."""
 
 
+class BrokerView(Protocol):
+    """What the API tells of the fleet's key broker."""
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        ...
+
+    def audit(self) -> list[AuditRecord]:
+        """Its decisions, oldest first."""
+        ...
+
+
 class Context:
     """Everything of the server's thread; nothing here is touched by the engine's."""
 
-    def __init__(self, session: LiveSession, address: str) -> None:
+    def __init__(self, session: LiveSession, address: str, broker: BrokerView | None = None) -> None:
         self.session = session
+        self.broker = broker
+        """The fleet's key broker on its own socket, if there is one."""
         self.address = address
         """Host and port under which it is reached."""
         self.chronicle = Chronicle(machine.name for machine in session.snapshot.machines)
