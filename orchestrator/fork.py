@@ -30,6 +30,7 @@ from orchestrator.engine.run_store import RunReader
 from orchestrator.engine.trace import Trace
 from orchestrator.errors import UserMistake
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 
 
@@ -41,7 +42,13 @@ def stand(standing: Standing) -> Standing:
     trace = Trace()
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as fleet:
         engine = Engine(
-            cluster.control.beat, fleet, parts.control, parts.links, trace, MemoryJournal(), recorded=standing.entries()
+            cluster.control.beat,
+            WitnessedFleet(fleet, witness_of(made.secret)),
+            parts.control,
+            parts.links,
+            trace,
+            MemoryJournal(),
+            recorded=standing.entries(),
         )
         engine.run_until(standing.at_ns)
         return msgspec.structs.replace(

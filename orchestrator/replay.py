@@ -24,6 +24,7 @@ from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.errors import UserMistake
 from orchestrator.fleet.local import LocalFleet
 from orchestrator.inspect import open_run
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 
 
@@ -91,7 +92,13 @@ def _again(
     trace = Trace(sink)
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as fleet:
         engine = Engine(
-            cluster.control.beat, fleet, parts.control, parts.links, trace, MemoryJournal(), recorded=entries
+            cluster.control.beat,
+            WitnessedFleet(fleet, witness_of(made.secret)),
+            parts.control,
+            parts.links,
+            trace,
+            MemoryJournal(),
+            recorded=entries,
         )
         engine.run_until(end_ns)
         digest = engine.finish() if whole else trace.digest

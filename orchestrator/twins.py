@@ -28,6 +28,7 @@ from orchestrator.engine.run_store import RunReader
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.errors import UserMistake
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 
 LOCAL: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -142,7 +143,14 @@ def restored(cluster: Cluster, seed: int, until_ns: int) -> tuple[list[bytes], s
     parts = assemble(made, lambda *token: None)
     sink = MemorySink()
     fleet = RestoredFleet(list(made.machines.values()), until_ns // 2)
-    engine = Engine(cluster.control.beat, fleet, parts.control, parts.links, Trace(sink), MemoryJournal())
+    engine = Engine(
+        cluster.control.beat,
+        WitnessedFleet(fleet, witness_of(made.secret)),
+        parts.control,
+        parts.links,
+        Trace(sink),
+        MemoryJournal(),
+    )
     engine.run_until(until_ns)
     digest = engine.finish()
     return [line.line for line in sink.lines], digest

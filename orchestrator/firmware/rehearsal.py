@@ -24,6 +24,7 @@ from orchestrator.firmware.gates import outside
 from orchestrator.firmware.outcome import RolloutOutcome, outcome
 from orchestrator.firmware.waves import PPM, at_once
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 from orchestrator.store import RealmState
 
@@ -119,7 +120,14 @@ def future(cluster: Cluster, seed: int) -> RolloutOutcome:
     sink = MemorySink()
     try:
         assembly = assemble(made, lambda *_: None)
-        engine = Engine(cluster.control.beat, fleet, assembly.control, assembly.links, Trace(sink), MemoryJournal())
+        engine = Engine(
+            cluster.control.beat,
+            WitnessedFleet(fleet, witness_of(made.secret)),
+            assembly.control,
+            assembly.links,
+            Trace(sink),
+            MemoryJournal(),
+        )
         quiet_ns = 0
         while engine.now_ns < cluster.duration and quiet_ns < cluster.recover_within:
             engine.run_until(min(engine.now_ns + STRIDE_NS, cluster.duration))
