@@ -43,6 +43,16 @@ class Plan(NamedTuple):
     references: ReferenceValues
 
 
+def arrivals_of(cluster: Cluster, seed: int) -> tuple[Arrival, ...]:
+    """Realms that come and go under this seed, in the order of the processes and of their arrival."""
+    secret = run_seed(seed)
+    return tuple(
+        arrival
+        for name, process in cluster.arrivals.items()
+        for arrival in draw_arrivals(name, process, cluster.duration, Stream.named(secret, "arrivals", name))
+    )
+
+
 def plan(cluster: Cluster, seed: int) -> Plan:
     """Expand a checked cluster under `seed`; equal arguments give equal bytes. Machines are sorted by name."""
     secret = run_seed(seed)
@@ -55,11 +65,7 @@ def plan(cluster: Cluster, seed: int) -> Plan:
         secret=secret,
         machines={place.name: _machine(cluster, place, secret, firmware, timing) for place in places},
         realms=tuple(realm_names(cluster)),
-        arrivals=tuple(
-            arrival
-            for name, process in cluster.arrivals.items()
-            for arrival in draw_arrivals(name, process, cluster.duration, Stream.named(secret, "arrivals", name))
-        ),
+        arrivals=arrivals_of(cluster, seed),
         firmware=firmware,
         references=ReferenceValues(
             [firmware.reference_values(implementation_id(profile), CONFIG) for profile in cluster.profiles],
