@@ -304,8 +304,10 @@ class Rollout:
         self._finish_wave(decision)
         state.wave += 1
         planned = state.wave <= len(self.event.waves)
-        queue = [*(state.remaining if planned else ()), *state.returned]
-        waiting = [machine for machine in queue if not self._already(state.updates[machine], store, decision)]
+        # a machine that came back twice, or was proven current meanwhile, is taken once or not at all
+        queue = dict.fromkeys([*(state.remaining if planned else ()), *state.returned])
+        queued = [state.updates[machine] for machine in queue if state.updates[machine].phase is Phase.QUEUED]
+        waiting = [update.machine for update in queued if not self._already(update, store, decision)]
         wave = self.event.waves[state.wave - 1] if planned else EVERYBODY
         eligible = [machine for machine in waiting if selected(wave, machine, store)]
         limit = wave_size(wave, len(eligible))
