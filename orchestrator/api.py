@@ -73,6 +73,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     replace: bool = False
     speed: float | None = None
     skip: bool = True
+    every_heartbeat: bool = False
     record_door: tuple[str, Path] | None = None
     file: str = ""
 
@@ -194,7 +195,9 @@ class Run:
             self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
             self.trace = Trace(self.store)
             self.carried = Carried()
-            self.assembly: Assembly = assemble(self.plan, self._keep_token)
+            self.assembly: Assembly = assemble(
+                self.plan, self._keep_token, every_heartbeat=self.options.every_heartbeat
+            )
             self.engine = Engine(
                 self.cluster.control.beat,
                 self.fleet,
@@ -204,6 +207,7 @@ class Run:
                 self.store,
                 skip=self.options.skip,
                 recorded=self._resumed or (),
+                rest=self.assembly.heartbeats,
             )
             self._door = self._listen_at_the_door()
         except BaseException:

@@ -76,7 +76,14 @@ def _again(cluster: Cluster, seed: int, entries: list[ExternalInput], end_ns: in
     sink = MemorySink()
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as fleet:
         engine = Engine(
-            cluster.control.beat, fleet, parts.control, parts.links, Trace(sink), MemoryJournal(), recorded=entries
+            cluster.control.beat,
+            fleet,
+            parts.control,
+            parts.links,
+            Trace(sink),
+            MemoryJournal(),
+            recorded=entries,
+            rest=parts.heartbeats,
         )
         engine.run_until(end_ns)
         digest = engine.finish()

@@ -115,7 +115,15 @@ def future(cluster: Cluster, seed: int) -> RolloutOutcome:
     sink = MemorySink()
     try:
         assembly = assemble(made, lambda *_: None)
-        engine = Engine(cluster.control.beat, fleet, assembly.control, assembly.links, Trace(sink), MemoryJournal())
+        engine = Engine(
+            cluster.control.beat,
+            fleet,
+            assembly.control,
+            assembly.links,
+            Trace(sink),
+            MemoryJournal(),
+            rest=assembly.heartbeats,
+        )
         quiet_ns = 0
         while engine.now_ns < cluster.duration and quiet_ns < cluster.recover_within:
             engine.run_until(min(engine.now_ns + STRIDE_NS, cluster.duration))

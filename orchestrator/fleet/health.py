@@ -1,21 +1,23 @@
 """Heartbeats: asking every machine, renewing its leases, and noticing by missed replies alone that one is gone.
 
-Every `control.heartbeat` each machine is asked (`RenewLeases`). One that stays silent for `suspect_after` is suspect:
-it gets no new Realm and no more lease. Once its last lease is over it is down, and its Realms may run elsewhere. A boot
-message with a higher count, or a host that reports a dead RMM, says at once that its Realms are gone.
+Every `control.heartbeat` each machine is asked (`orchestrator.fleet.heartbeats`). One that stays silent for
+`suspect_after` is suspect: it gets no new Realm and no more lease. Once its last lease is over it is down, and its
+Realms may run elsewhere. A boot message with a higher count, or a host that reports a dead RMM, says at once that its
+Realms are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from msgspec import Struct
 
-from cca_machine.commands import Activated, Booted, Heartbeat, Refused, RenewLeases
+from cca_machine.commands import Activated, Booted, Heartbeat, Refused
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
+from orchestrator.fleet.heartbeats import Heartbeats, Round, renewal
 from orchestrator.fleet.inventory import Effect, Sign, move
 from orchestrator.records import (
     MachineAdmitted,
@@ -57,12 +59,14 @@ class Health:
 
     name = "health"
 
-    def __init__(self, verifier: PlatformVerifier, footprint: Callable[[Store, RealmView], int]) -> None:
+    def __init__(
+        self, verifier: PlatformVerifier, footprint: Callable[[Store, RealmView], int], heartbeats: Heartbeats
+    ) -> None:
+        self.heartbeats = heartbeats
         self._verifier = verifier
         self._footprint = footprint
         self._verdicts: list[PlatformVerdict] = []
         self._probe: dict[str, None] = {}
-        self._round_ns = 0
         self._scan_ns: int | None = None
 
     # -- learning ------------------------------------------------------------------------------------------------------
@@ -78,6 +82,7 @@ class Health:
             self._booted(store, machine, body, delivery)
         elif isinstance(body, Heartbeat):
             self._heartbeat(store, machine, body, message.sent_ns)
+            self.heartbeats.answered(machine.name, body, delivery)
         else:
             self._heard(store, machine, message.sent_ns)
         if isinstance(body, Activated):
@@ -168,19 +173,26 @@ class Health:
     # -- deciding ------------------------------------------------------------------------------------------------------
 
     def decide(self, store: Store, now_ns: int) -> Decision:
-        """Act on verdicts and on silence, and ask the machines that are due."""
+        """Act on verdicts and on silence, and ask machines that are back at once; rounds come after every decision."""
         decision = Decision()
         self._take_verdicts(store, decision)
         if self._scan_ns is not None and self._scan_ns <= now_ns:
             self._scan(store)
-        names = list(store.machines) if self._round_ns <= now_ns else sorted(self._probe)
-        decision.orders = [_ask(store, store.machines[name]) for name in names]
+        if self.heartbeats.next_ns > now_ns:
+            decision.orders = [Order(name, renewal(store, store.machines[name])) for name in sorted(self._probe)]
         self._probe = {}
-        while self._round_ns <= now_ns:
-            self._round_ns += store.cluster.control.heartbeat
-        decision.due(self._round_ns)
-        decision.due(self._scan_ns)
         return decision
+
+    def close_step(self, store: Store, touched: Iterable[str]) -> Round:
+        """The last word of a step: heartbeats, now that it is known who gets orders or strikes (`touched`)."""
+        held = self.heartbeats.close_step(store, touched)
+        for machine in held.ended:
+            self._watch(store.machines[machine].last_heard_ns + store.cluster.control.suspect_after)
+        return held
+
+    def dues(self) -> tuple[int, int | None]:
+        """When the next round is due, and the next look for silence (virtual ns); as of the end of the step."""
+        return self.heartbeats.next_ns, self._scan_ns
 
     def _take_verdicts(self, store: Store, decision: Decision) -> None:
         """Apply the verdicts whose reply falls into the beat that begins now; the rest wait for theirs."""
@@ -223,10 +235,10 @@ class Health:
             self._scan_ns = at_ns
 
     def _scan(self, store: Store) -> None:
-        """Look at every machine for silence; remember when the next look is due at the earliest."""
+        """Look for silence at machines that do not rest; remember when the next look is due at the earliest."""
         self._scan_ns = None
         control = store.cluster.control
-        for machine in store.machines.values():
+        for machine in map(store.machines.__getitem__, self.heartbeats.restless):
             if machine.heard:
                 if machine.last_heard_ns + control.suspect_after > store.now_ns:
                     self._watch(machine.last_heard_ns + control.suspect_after)
@@ -248,9 +260,3 @@ class Health:
         for realm in realms:
             store.lose(realm, why)
         return len(realms)
-
-
-def _ask(store: Store, machine: MachineView) -> Order:
-    renewed = leases.renewals(store, machine)
-    until_ns = store.now_ns + store.cluster.control.lease if renewed else store.now_ns
-    return Order(machine.name, RenewLeases(renewed, until_ns))

@@ -24,6 +24,15 @@ def grant(store: Store, realm: RealmView) -> int:
     return until_ns
 
 
+def renewed(store: Store, machine: MachineView, leases: tuple[tuple[str, int], ...], until_ns: int) -> None:
+    """Remember renewals up to `until_ns` (virtual ns) that came with heartbeats nobody sent one by one."""
+    machine.lease_until_ns = max(machine.lease_until_ns, until_ns)
+    for name, incarnation in leases:
+        realm = store.realms[name]
+        if (realm.machine, realm.incarnation) == (machine.name, incarnation):
+            realm.lease_until_ns = max(realm.lease_until_ns, until_ns)
+
+
 def renewals(store: Store, machine: MachineView) -> tuple[tuple[str, int], ...]:
     """The (realm, incarnation) pairs that a heartbeat to `machine` renews, granted; none to a silent machine."""
     if not machine.heard:
