@@ -32,7 +32,6 @@ from cca_machine.rmm.quirks import QUIRK_SETS
 from cca_machine.rmm.record import RecordedDoor
 from cca_machine.rmm.rmm import Rmm
 from cca_machine.rmm.state import RmmState
-from cca_machine.rmm.token import El3TokenMaker
 from cca_machine.snapshot import MachineState, Running
 
 DRAM_BASE = 0x8_8000_0000
@@ -82,8 +81,12 @@ class RmmSlot:
 
     def handover(self, image_sequence: int) -> int:
         """A new image takes over the state, and asks EL3 for key and platform token again."""
-        self.rmm.core.tokens = El3TokenMaker(self._services)
+        self.rmm.take_over(self._services)
         return BootStatus.OK
+
+    def lfa_disallowing(self) -> int:
+        """Realms whose owner forbids live activation."""
+        return self.rmm.lfa_disallowing
 
     def fail(self) -> None:
         """The RMM is lost until the next cold boot."""

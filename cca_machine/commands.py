@@ -262,6 +262,8 @@ class FaultKind(StrEnum):
     """The host answers with the first token it ever saw of the Realm instead of a fresh one."""
     ACTIVATION_FAILURE = "firmware.activation-failure"
     """LFA_ACTIVATE answers ACTIVATION_FAILED before the old image is given up."""
+    PE_ABSENT = "firmware.pe-absent"
+    """A PE never calls LFA_ACTIVATE: the others hang in EL3 until the watchdog resets the machine."""
 
 
 class Inject(Struct, frozen=True, tag="inject"):
@@ -441,6 +443,13 @@ class MachineLost(Struct, frozen=True, tag="machine.lost"):
     realms: tuple[tuple[str, int], ...]
 
 
+class MachineHung(Struct, frozen=True, tag="machine.hung"):
+    """Every PE but `absent` waits in the pen of LFA_ACTIVATE, interrupts masked: nothing executes any more."""
+
+    component: str
+    absent: int
+
+
 class MachineFrozen(Struct, frozen=True, tag="machine.frozen"):
     realms: tuple[tuple[str, int], ...]
 
@@ -566,9 +575,9 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 
 Record: TypeAlias = (
-    MachineBooted | MachineLost | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill | RealmEvidence
-    | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused | SessionStep
-    | MigrationRound | MigrationPaused
+    MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill
+    | RealmEvidence | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused
+    | SessionStep | MigrationRound | MigrationPaused
     | CommandRefused
 )  # fmt: skip
 

@@ -87,6 +87,7 @@ COSTS: tuple[Cost, ...] = (
     Cost("lfa.prime-mib", 5_000_000, "MiB", "authenticate, copy and measure", _X),
     Cost("lfa.call", 1_000, "call", "SMC to EL3 and back", _X),
     Cost("lfa.gather", 100_000, "activation", "interrupts-off tail until the last PE calls in", _X),
+    Cost("lfa.watchdog", 10_000_000_000, "hang", "budget of LFA_ACTIVATE in the Linux driver, then a watchdog", _A),
     Cost("lfa.activate", 5_000_000, "activation", "new image starts and adopts state while all PEs wait", _A),
     # -- migration (modelled)
     Cost("crypto.p384-sign", 113_000, "signature", "aws-lc pull request 983, Graviton3", _M),

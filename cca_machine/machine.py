@@ -31,6 +31,7 @@ from cca_machine.commands import (
     Input,
     MachineBooted,
     MachineFrozen,
+    MachineHung,
     MachineLost,
     MachineRebooting,
     MachineSpec,
@@ -44,9 +45,21 @@ from cca_machine.errors import LateInput, MachineError
 from cca_machine.hardware.gpt import World
 from cca_machine.host.floor import Floor
 from cca_machine.host.fluid import accrue
-from cca_machine.host.happenings import Arrived, BootEnd, Happening, LeaseTimer, Reset, Say, Tell
+from cca_machine.host.happenings import (
+    Arrived,
+    BootEnd,
+    Hang,
+    Happening,
+    ImageFails,
+    LeaseTimer,
+    Reset,
+    Say,
+    Tell,
+    Watchdog,
+)
 from cca_machine.host.hosted import HostedRealm
 from cca_machine.monitor.boot import BootRefused, BootReverted
+from cca_machine.monitor.components import RMM
 from cca_machine.monitor.state import MonitorState
 from cca_machine.snapshot import Due, MachineState, Power
 
@@ -202,6 +215,7 @@ class Machine:
         self.tell(MachineBooted(boots, versions))
         for component in tried:
             self.tell(FirmwareBooted(component, *board.truth.running(component)))
+        self.watch_rmm()
         self.say(Say(CONTROL, Booted(boots, board.truth.platform_token(), board.truth.rak(), versions)))
 
     def _lose_power(self, why: FaultKind) -> None:
@@ -225,6 +239,26 @@ class Machine:
         self._go_dark()
         self.tell(MachineRebooting(boot))
         self._power_on(self._now_ns, self._cold_boot_ns())
+
+    def _hang(self, hang: Hang) -> None:
+        """Nothing executes any more; whatever reaches the machine is lost until the watchdog resets it."""
+        self._state.power = Power.HUNG
+        self.tell(MachineHung(hang.component, hang.absent))
+        self.later(self._now_ns + hang.watchdog_ns, Watchdog())
+
+    def watch_rmm(self) -> None:
+        """Plan the end of an RMM that has just been entered with a late defect in it."""
+        monitor = self._state.monitor
+        launch = monitor.now.launch
+        after_ns = launch.running[RMM].fails_after_ns
+        if after_ns is not None:
+            self.later(self._now_ns + after_ns, ImageFails(monitor.nonvolatile.boots, launch.rmm_sequence))
+
+    def _image_fails(self, what: ImageFails) -> None:
+        """Unless another image was entered since, the RMM panics; the host lives on until somebody resets it."""
+        monitor = self._state.monitor
+        if (monitor.nonvolatile.boots, monitor.now.launch.rmm_sequence) == (what.boot, what.rmm_sequence):
+            self._panic()
 
     # -- the agenda --------------------------------------------------------------------------------------------------
 
@@ -293,6 +327,10 @@ class Machine:
         elif isinstance(what, BootEnd):
             if self._state.power is Power.BOOTING:
                 self._boot()
+        elif isinstance(what, Watchdog):
+            if self._state.power is Power.HUNG:
+                self._lose_power(FaultKind.PE_ABSENT)
+                self._power_on(self._now_ns, self._cold_boot_ns())
         elif self._state.power is Power.ON:
             self._happen(what)
 
@@ -303,6 +341,10 @@ class Machine:
             self.tell(what.what)
         elif isinstance(what, Reset):
             self._restart()
+        elif isinstance(what, Hang):
+            self._hang(what)
+        elif isinstance(what, ImageFails):
+            self._image_fails(what)
         else:
             self._floor_now().meet(what, self._now_ns)
 

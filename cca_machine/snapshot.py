@@ -35,6 +35,8 @@ class Power(StrEnum):
     OFF = "off"
     BOOTING = "booting"
     ON = "on"
+    HUNG = "hung"
+    """Its PEs wait in the pen of an activation that can neither go on nor be given up."""
 
 
 class Due(msgspec.Struct, frozen=True, array_like=True):

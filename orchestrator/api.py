@@ -78,6 +78,14 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     file: str = ""
 
 
+class Forked(Struct, frozen=True):
+    """A run as a branch of another: where from, at which boundary (virtual ns), and all inputs, old and injected."""
+
+    source: str
+    at_ns: int
+    inputs: list[ExternalInput]
+
+
 class RunResult(Struct, frozen=True):
     """What came of a run: the summary of its trace, the verdicts of the checkers, and what it took."""
 
@@ -154,12 +162,14 @@ class Run:
         *,
         repeat: str = "",
         resumed: Sequence[ExternalInput] | None = None,
+        forked: Forked | None = None,
     ) -> None:
         """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, now carried on."""
         self.cluster = cluster
         self.options = options
         self._repeat = repeat
         self._resumed = resumed
+        self._forked = forked
         self.seed = self.cluster.seed if options.seed is None else options.seed
         self.until_ns = self.cluster.duration if options.until_ns is None else options.until_ns
         self.plan = plan(self.cluster, self.seed)
@@ -193,6 +203,7 @@ class Run:
         try:
             file = self.path / rundir.DATABASE
             self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
+            given = self._given()
             self.trace = Trace(self.store)
             self.carried = Carried()
             self.assembly: Assembly = assemble(
@@ -206,13 +217,21 @@ class Run:
                 self.trace,
                 self.store,
                 skip=self.options.skip,
-                recorded=self._resumed or (),
+                recorded=given,
                 rest=self.assembly.heartbeats,
             )
             self._door = self._listen_at_the_door()
         except BaseException:
             self.fleet.close()
             raise
+
+    def _given(self) -> Sequence[ExternalInput]:
+        """Inputs known from the start: those of a killed run, or those of a branch, which are journaled here."""
+        if self._forked is None:
+            return self._resumed or ()
+        for entry in self._forked.inputs:
+            self.store.admitted(entry)
+        return self._forked.inputs
 
     def _ray_fleet(self, specs: list[Any]) -> Any:
         from orchestrator.fleet.ray import RayFleet
@@ -364,7 +383,7 @@ class Run:
             "repeat": self.repeat,
             "file": self.options.file,
             "until_ns": self.until_ns,
-            "staged": bool(self._repeat),
+            "staged": bool(self._repeat) and self._forked is None,
             "fleet": self.options.fleet,
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
@@ -378,6 +397,8 @@ class Run:
                 "cbor2": version("cbor2"),
             },
         }
+        if self._forked is not None:
+            manifest["forked"] = {"from": self._forked.source, "at_ns": self._forked.at_ns}
         if result is not None:
             manifest["trace_digest"] = result.trace_digest
             manifest["result"] = result.as_json()

@@ -46,8 +46,8 @@ def control_plane(
 class ControlPlane:
     """Implements `ControlPort` of the engine over a store and its controllers.
 
-    A step with nothing arrived and nothing due returns at once, so that skipping such steps changes nothing. A step that
-    changed something has another behind it, at the next boundary: a controller may have decided before it knew.
+    A step with nothing arrived and nothing due returns at once, so that skipping such steps changes nothing. A step
+    that changed something has another behind it, at the next boundary: a controller may have decided before it knew.
     """
 
     def __init__(self, store: Store, controllers: Sequence[Controller], health: Health | None = None) -> None:

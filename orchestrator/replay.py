@@ -30,8 +30,8 @@ from orchestrator.plan import plan
 class Replayed(Struct, frozen=True):
     """What a replay came to; `recorded_digest` is empty when the first run was killed before it had one.
 
-    `same` says that the traces agree, up to where the first one was written; `difference` is the first record at which
-    they part.
+    `same` says that the traces agree, up to where the first one was written or this one was asked to go;
+    `difference` is the first record at which they part.
     """
 
     run_dir: str
@@ -45,17 +45,24 @@ class Replayed(Struct, frozen=True):
     difference: str = ""
 
 
-def replay_run(run_dir: Path) -> Replayed:
-    """Run it again in this process and compare; a directory that holds no run is the user's mistake."""
+def replay_run(run_dir: Path, until_ns: int | None = None) -> Replayed:
+    """Run it again in this process, to `until_ns` (virtual ns) or to its end, and compare as far as that goes.
+
+    Raises:
+        UserMistake: the directory holds no run.
+    """
     manifest = rundir.read_manifest(run_dir)
     cluster, seed = cluster_of(run_dir), int(manifest["seed"])
     with open_run(run_dir) as reader:
         entries = reader.inputs(inputs.decode)
         end_ns = _end_ns(reader, cluster, entries)
+        whole = until_ns is None or until_ns >= end_ns
+        if until_ns is not None and not whole:
+            end_ns = beat_ceil(until_ns, cluster.control.beat)
         stored = list(reader.trace())
-    again, digest = _again(cluster, seed, entries, end_ns)
-    recorded = str(manifest.get("trace_digest", ""))
-    parted = first_difference(stored, again if recorded else again[: len(stored)])
+    again, digest = _again(cluster, seed, entries, end_ns, whole=whole)
+    recorded = str(manifest.get("trace_digest", "")) if whole else ""
+    parted = first_difference(stored if whole else stored[: len(again)], again if recorded else again[: len(stored)])
     return Replayed(
         run_dir=str(run_dir),
         seed=seed,
@@ -69,24 +76,27 @@ def replay_run(run_dir: Path) -> Replayed:
     )
 
 
-def _again(cluster: Cluster, seed: int, entries: list[ExternalInput], end_ns: int) -> tuple[list[bytes], str]:
-    """The lines of the trace and their digest, from a run in this process up to `end_ns`."""
+def _again(
+    cluster: Cluster, seed: int, entries: list[ExternalInput], end_ns: int, *, whole: bool
+) -> tuple[list[bytes], str]:
+    """The lines of the trace and their digest, from a run in this process up to `end_ns`; settled ones unless whole."""
     made = plan(cluster, seed)
     parts = assemble(made, lambda *token: None)
     sink = MemorySink()
+    trace = Trace(sink)
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as fleet:
         engine = Engine(
             cluster.control.beat,
             fleet,
             parts.control,
             parts.links,
-            Trace(sink),
+            trace,
             MemoryJournal(),
             recorded=entries,
             rest=parts.heartbeats,
         )
         engine.run_until(end_ns)
-        digest = engine.finish()
+        digest = engine.finish() if whole else trace.digest
     return [line.line for line in sink.lines], digest
 
 

@@ -50,6 +50,10 @@ class Clockwork(Protocol):
         """The RMM is gone."""
         ...
 
+    def watch_rmm(self) -> None:
+        """An RMM image was entered."""
+        ...
+
 
 class Bench(Protocol):
     """The part of the machine's state that says who waits and who works."""
@@ -76,6 +80,7 @@ class Migration(Protocol):
         ...
 
 
+RMM = "RMM"
 FIRMWARE = "firmware"
 """Lock of everything about firmware; no Realm can have this name, as its own begin with a slash."""
 
@@ -156,6 +161,8 @@ class Floor:
         lost = False
         try:
             self._perform(work, waiting)
+            if isinstance(waiting.body, c.Activate) and waiting.body.component == RMM:
+                self.clockwork.watch_rmm()
         except Refusal as refusal:
             lost = isinstance(refusal, lfa.ActivationLost)
             self._refuse(work, waiting.body, refusal)

@@ -70,6 +70,25 @@ class BlackoutEnd(Struct, frozen=True, tag="blackout-end"):
     """An activation is over: the PEs go on."""
 
 
+class Hang(Struct, frozen=True, tag="hang"):
+    """The PEs of a rendezvous wait for one that does not come; the watchdog bites after `watchdog_ns`."""
+
+    component: str
+    absent: int
+    watchdog_ns: int
+
+
+class Watchdog(Struct, frozen=True, tag="watchdog"):
+    """The watchdog resets a machine that hangs."""
+
+
+class ImageFails(Struct, frozen=True, tag="image-fails"):
+    """The RMM image entered as number `rmm_sequence` of boot `boot` comes to the end that was planted in it."""
+
+    boot: int
+    rmm_sequence: int
+
+
 class BootEnd(Struct, frozen=True, tag="boot-end"):
     """The machine is up."""
 
@@ -78,4 +97,7 @@ class Reset(Struct, frozen=True, tag="reset"):
     """The machine goes down by order, to boot again."""
 
 
-Happening: TypeAlias = Arrived | Say | Tell | Happen | Built | Gone | LeaseTimer | Wake | BlackoutEnd | BootEnd | Reset
+Happening: TypeAlias = (
+    Arrived | Say | Tell | Happen | Built | Gone | LeaseTimer | Wake | BlackoutEnd | Hang | Watchdog | ImageFails
+    | BootEnd | Reset
+)  # fmt: skip

@@ -22,10 +22,12 @@ from cca_machine.commands import (
 )
 from cca_machine.errors import BrokenPromise
 from cca_machine.host.door import Refusal
-from cca_machine.host.happenings import BlackoutEnd
+from cca_machine.host.happenings import BlackoutEnd, Hang
 from cca_machine.host.work import Work
 
 MIB = 1 << 20
+PRIME_BUDGET_NS = 30_000_000_000
+"""How long the driver repeats PRIME before it cancels (Linux arm_lfa patches, 2026)."""
 MAX_CALLS = 1 << 16
 """Repetitions of one LFA call after which the agent is taken to be stuck."""
 
@@ -65,9 +67,13 @@ def prime(work: Work, order: Prime) -> None:
     if sequence is None:
         work.site.firmware.unstage(component)
         raise Refusal("unknown-component", f"the machine has no component {component}")
+    before_ns = work.meter.cost_ns
     work.meter.charge("lfa.prime")
     work.meter.charge("lfa.prime-mib", megabytes)
     try:
+        if work.meter.cost_ns - before_ns > PRIME_BUDGET_NS:
+            _call(work, Lfa.PRIME, sequence)
+            raise Refusal("LFA_PRIME: TIMEOUT", f"not done within {PRIME_BUDGET_NS // 10**9} s: given up by LFA_CANCEL")
         _until_done(work, Lfa.PRIME, sequence)
     except Refusal as refusal:
         work.tell(FirmwareRefused(component, "LFA_PRIME", refusal.code.split(": ")[-1], refusal.why))
@@ -81,6 +87,9 @@ def prime(work: Work, order: Prime) -> None:
 def activate(work: Work, order: Activate) -> None:
     """LFA_ACTIVATE on every PE. Realms stand still for the rendezvous and the start of the new image, and go on.
 
+    If a PE does not come within `lfa.watchdog` there is no answer: EL3 does not bound the wait, the PEs in the pen have
+    their interrupts masked, and only the watchdog ends it, by a reset into the firmware of before.
+
     Raises:
         Refusal: unknown-component, or LFA_ACTIVATE and its status.
         ActivationLost: the same, and there is no RMM any more.
@@ -91,9 +100,14 @@ def activate(work: Work, order: Activate) -> None:
         raise Refusal("unknown-component", f"the machine has no component {order.component}")
     alive = site.truth.rmm_alive()
     work.meter.charge("lfa.gather")
+    timing = site.spec.timing
+    late = FaultKind.PE_ABSENT in work.faults or timing["lfa.gather"] >= timing["lfa.watchdog"]
     site.doom_activation(FaultKind.ACTIVATION_FAILURE in work.faults)
-    status = _rendezvous(work, sequence)
+    status = _rendezvous(work, sequence, late=late and site.spec.pes > 1)
     site.doom_activation(False)
+    if status is None:
+        work.later(Hang(order.component, site.spec.pes - 1, timing["lfa.watchdog"]))
+        return
     if status is not LfaStatus.SUCCESS:
         why = f"the agent refused to activate {order.component}"
         work.tell(FirmwareRefused(order.component, "LFA_ACTIVATE", status.name, why))
@@ -136,16 +150,19 @@ def _until_done(work: Work, call: Lfa, sequence: int) -> None:
     raise BrokenPromise(f"LFA_{call.name} asks to be called again without end")
 
 
-def _rendezvous(work: Work, sequence: int) -> LfaStatus:
+def _rendezvous(work: Work, sequence: int, *, late: bool) -> LfaStatus | None:
+    """Send every PE into the pen, or, when one is `late`, all but the last one: then None, and nobody comes back."""
     firmware, pes = work.site.firmware, work.site.spec.pes
     for _ in range(MAX_CALLS):
         answer: Registers = ()
-        for pe in range(pes):
+        for pe in range(pes - late):
             work.meter.charge("lfa.call")
             answer = firmware.smc(Lfa.ACTIVATE, (sequence, 0, work.site.buffers.params, 0), pe)
             if answer:
                 break
         firmware.collect()
+        if late and not answer:
+            return None
         if not answer:
             raise BrokenPromise("all PEs wait in the rendezvous of LFA_ACTIVATE, and none came back")
         status = LfaStatus(signed(answer[0]))

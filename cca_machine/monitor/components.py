@@ -33,6 +33,11 @@ class FirmwareComponent(NamedTuple):
         return self.activation_steps > 0
 
     @property
+    def in_realm_tcb(self) -> bool:
+        """Whether Realms trust it; a secure partition is outside (DEN0137 2.0 A3.14)."""
+        return self.name != SP1
+
+    @property
     def uuid_halves(self) -> tuple[int, int]:
         """The UUID as GET_INVENTORY returns it in x1 and x2: its bytes in order, read as two little-endian words."""
         data = bytes.fromhex(self.uuid.replace("-", ""))

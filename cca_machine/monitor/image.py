@@ -7,6 +7,7 @@ because public platforms leave the authentication of LFA images open (TF-A plat_
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,6 +25,10 @@ PANICS_AT_ACTIVATION = b"defect: panics-at-activation\n"
 
 PANICS_AT_BOOT = b"defect: panics-at-boot\n"
 """How the payload of an image begins that authenticates well and never reports a healthy cold boot (modelled)."""
+
+FAILS_LATER = re.compile(rb"defect: (panics-later|leaks-memory) after ([0-9]{1,18}) ns\n")
+"""How the payload of an image begins whose RMM runs well for a while: then it panics, or has used up the memory that
+EL3 reserved for it and panics for want of more (modelled)."""
 
 
 class ImageRefused(Exception):
@@ -82,6 +87,7 @@ def accept(
         digest=manifest.payload_digest,
         image_digest=image_digest(image),
         countersigners=signers[1:],
+        fails_after_ns=int(later[2]) if (later := FAILS_LATER.match(payload)) else None,
     )
     return AcceptedImage(
         component, running, payload.startswith(PANICS_AT_ACTIVATION), payload.startswith(PANICS_AT_BOOT)

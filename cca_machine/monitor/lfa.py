@@ -14,10 +14,11 @@ How a Host drives it (each call is an SMC on `Monitor.smc`; `x1` is the sequence
 5. After success: step 2 again; the RMM that runs now is asked for its version, Realms go on.
 
 What is refused where: PRIME authenticates (AUTH_ERROR: malformed, stranger, tampered, signed by too few, revoked, other
-signer than the slot's, lower security counter) and compares the data format of the image with that of the running one
-(DEVICE_ERROR). A new RMM that cannot read the state of the old one is thus known before any PE is held; real firmware
-finds out only when the new image runs, which costs the machine its Realms. ACTIVATE refuses bytes other than the primed
-ones (COMPONENT_WRONG_STATE), and gives up a round in which they were exchanged while PEs gathered (ACTIVATION_FAILED).
+signer than the slot's, lower security counter), asks the RMM whether a Realm forbids it (WRONG_STATE), and compares the
+data format of the image with that of the running one (DEVICE_ERROR). A new RMM that cannot read the state of the old is
+thus known before any PE is held; real firmware finds out only when the new image runs, which costs the machine its
+Realms. ACTIVATE refuses bytes other than the primed ones (COMPONENT_WRONG_STATE), and gives up a round in which they
+were exchanged while PEs gathered (ACTIVATION_FAILED).
 
 An activation is committed when its round ends well: the image moves to the boot slot and the security counter is
 raised. With `MonitorState.hold_commits` that waits for `Monitor.commit()`, and a power cut in between boots the old
@@ -135,6 +136,8 @@ class LfaAgent:
             return registers([LfaStatus.WRONG_STATE])
         if not component.capable:
             return registers([LfaStatus.NOT_SUPPORTED])
+        if self._disallowed(component):
+            return registers([LfaStatus.WRONG_STATE])
         answer = self._feed(self._input(component, _PRIME_INPUTS))
         if isinstance(answer, LfaStatus):
             return registers([answer])
@@ -202,6 +205,8 @@ class LfaAgent:
 
     def _first_refusal(self, component: FirmwareComponent, *, skip: bool, entry_point: int) -> LfaStatus:
         """What keeps the first PE of a round out of the pen."""
+        if self._disallowed(component):
+            return LfaStatus.WRONG_STATE
         if image_digest(self._staged(component)) != self._record.bound_digest:
             return LfaStatus.COMPONENT_WRONG_STATE
         if skip and not component.rendezvous_optional:
@@ -214,6 +219,13 @@ class LfaAgent:
             self._feed(LfaInput.NOTIFY_FAILED)
             return LfaStatus.ACTIVATION_FAILED
         return LfaStatus.SUCCESS
+
+    def _disallowed(self, component: FirmwareComponent) -> bool:
+        """Whether a Realm that exists forbids this activation: asked at PRIME, by the first PE, and by the leader.
+
+        A Realm created after PRIME thus wins against the activation (modelled: DEN0137 2.0 leaves the means open).
+        """
+        return component.in_realm_tcb and self._state.now.rmm_alive and self._rmm.lfa_disallowing() > 0
 
     def _usable(self, entry_point: int) -> bool:
         return entry_point % INSTRUCTION_BYTES == 0 and self._hardware.gpt.gpi(entry_point) is Gpi.NON_SECURE
@@ -231,7 +243,7 @@ class LfaAgent:
     def _step(self, component: FirmwareComponent, followers: list[int]) -> Registers:
         record = self._record
         staged = self._staged(component)
-        if image_digest(staged) == record.bound_digest:
+        if image_digest(staged) == record.bound_digest and not self._disallowed(component):
             result = self._activators.step(component, self._accept(component, staged), record.steps_done)
         else:
             result = StepResult.FAILED

@@ -75,6 +75,10 @@ class RmmPort(Protocol):
         """
         ...
 
+    def lfa_disallowing(self) -> int:
+        """How many Realms forbid that firmware of their TCB is activated live (DEN0137 2.0 A3.14)."""
+        ...
+
     def fail(self) -> None:
         """The RMM is lost until the next cold boot: EL3 will never enter it again."""
         ...

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cca_machine.abi.guest import GuestPort
 from cca_machine.abi.rmi import Rmi
-from cca_machine.abi.rmi2 import RecExit2, status_name
+from cca_machine.abi.rmi2 import LFA_ALLOW, LFA_POLICY_MASK, LFA_POLICY_SHIFT, RecExit2, status_name
 from cca_machine.abi.rmm_el3 import El3Services
 from cca_machine.abi.smc import MASK64, NOT_SUPPORTED, RESULT_REGISTERS, SVE_HINT, Registers
 from cca_machine.hardware.gpt import GranuleProtectionFault
@@ -47,8 +47,8 @@ class Rmm:
     ) -> None:
         self.state = state
         later = features is not None and features.edition == EDITION_2_0
-        maker: Callable[[El3Services], TokenMaker] = El3TokenMaker2 if later else El3TokenMaker
-        self.core = Core(state, hardware, el3, guest, features or RmmFeatures(), quirks, tokens or maker(el3))
+        self._maker: Callable[[El3Services], TokenMaker] = El3TokenMaker2 if later else El3TokenMaker
+        self.core = Core(state, hardware, el3, guest, features or RmmFeatures(), quirks, tokens or self._maker(el3))
         self._later = later
         if self._later:
             self.core.services, self.core.exit_type = SERVICES_1_1, RecExit2
@@ -98,6 +98,26 @@ class Rmm:
     def fail(self) -> None:
         """Stop for good: an image failed to boot, or EL3 and the RMM disagree; calls are unknown SMCs from now on."""
         self.state.failed = True
+
+    def take_over(self, el3: El3Services) -> None:
+        """Go on as a new image around the same state: key and token are fetched again when the next token is made.
+
+        What the image keeps for itself is new, the attestation application among it: a token that was being made or
+        handed out is gone, and its Realm's next RSI_ATTESTATION_TOKEN_CONTINUE answers RSI_ERROR_STATE, so that no
+        token of the old key leaves the new image. Granules, Realms, RECs, tables and stateful operations are handed
+        over. (TF-RMM lib/glob_data, app/attestation; that a token is dropped rather than finished is modelled.)
+        """
+        for rec in self.state.recs.values():
+            rec.attestation = None
+        self.core.tokens = self._maker(el3)
+
+    @property
+    def lfa_disallowing(self) -> int:
+        """Realms whose LFA policy (flags0[6:5], DEN0137 2.0 A3.14) is to disallow; RMI 1.0 has no such policy."""
+        if not self._later:
+            return 0
+        realms = self.state.realms.values()
+        return sum(realm.flags >> LFA_POLICY_SHIFT & LFA_POLICY_MASK != LFA_ALLOW for realm in realms)
 
     def smc(self, fid: int, args: Sequence[int], pe: int = 0) -> Registers:
         """One SMC from the Host on PE `pe`: x0..x7, outputs that a command does not specify being zero.

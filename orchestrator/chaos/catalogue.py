@@ -78,6 +78,14 @@ CATALOGUE: Final[dict[str, FaultFacts]] = {
             ("firmware-monotonic", "rollout-canary"),
         ),
         FaultFacts(
+            FaultKind.PE_ABSENT,
+            "One PE never calls LFA_ACTIVATE: the others hang in EL3 with interrupts masked until the watchdog resets "
+            "the machine into the firmware of before.",
+            "host",
+            "Every PE takes part in an activation again.",
+            ("alive-once", "lease-respected", "firmware-monotonic", "rollout-canary", "recovered"),
+        ),
+        FaultFacts(
             LinkKind.PARTITION,
             "No message passes between the two groups (one way: none from the first to the second).",
             "links",

@@ -93,14 +93,21 @@ def up(
 
 
 def replay(
-    run_dir: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")], as_json: AsJson = False
+    run_dir: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    until: Annotated[str | None, typer.Option(help="Go no further than this virtual instant, like 5min.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run a run again from its directory, operators' inputs included, and compare the traces."""
     import msgspec
 
+    from orchestrator.cluster.quantities import parse_duration
     from orchestrator.replay import replay_run
 
-    again = replay_run(run_dir)
+    try:
+        until_ns = None if until is None else parse_duration(until)
+    except ValueError as error:
+        raise UserMistake(f"--until {until}: {error}", "a duration like 90s, 5min or 2h") from None
+    again = replay_run(run_dir, until_ns)
     if as_json:
         _print_json({"kind": "replay", "schema_version": 1, **msgspec.to_builtins(again)})
     else:

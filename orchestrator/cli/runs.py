@@ -1,4 +1,4 @@
-"""The commands that are about runs as such: `resume` a killed one, `verify-determinism` of a file, `sweep` many.
+"""The commands that are about runs as such: `resume`, `snapshot`, `fork`, `verify-determinism`, `sweep`.
 
 `register` adds them to the command line. What a command needs is imported when it runs.
 """
@@ -22,6 +22,8 @@ ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metava
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(resume)
+    app.command()(snapshot)
+    app.command()(fork)
     app.command("verify-determinism")(verify_determinism)
     app.command()(sweep)
 
@@ -39,9 +41,82 @@ def resume(
     from orchestrator.report.table import show_run
     from orchestrator.resume import resume_run
 
-    if fleet not in ("ray", "local"):
-        raise UserMistake(f"--fleet {fleet} is neither", "ray or local")
+    _check_fleet(fleet)
     result = resume_run(run_dir, RunOptions(fleet=fleet, actors=actors, ray_address=ray_address), watching)
+    if as_json:
+        _print_json(result.as_json())
+    else:
+        show_run(result)
+    raise typer.Exit(result.exit_code)
+
+
+Instant = Annotated[str | None, typer.Option("--at", help="Virtual instant, like 12min; rounded up to a beat.")]
+
+
+def snapshot(
+    run_dir: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    at: Annotated[str, typer.Option("--at", help="Virtual instant, like 12min; rounded up to a beat.")],
+    out: Annotated[Path | None, typer.Option(help="File to write (default: RUN/at-INSTANT.snapshot).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write where a run stood at an instant, machines' states included, into one file that `fork` branches from."""
+    from orchestrator.branch_point import pack, read_standing
+    from orchestrator.cluster.quantities import format_duration
+    from orchestrator.fork import stand
+
+    standing = stand(read_standing(run_dir, _instant("--at", at)))
+    file = out or run_dir / f"at-{format_duration(standing.at_ns)}.snapshot"
+    if file.exists():
+        raise UserMistake(f"{file} exists already", "name another file with --out")
+    content = pack(standing)
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise UserMistake(f"cannot write {file}: {error.strerror}", "name a writable file with --out") from error
+    said = {
+        "file": str(file), "at_ns": standing.at_ns, "machines": len(standing.machines), "bytes": len(content),
+        "trace_records": standing.trace_records, "trace_digest": standing.trace_digest,
+    }  # fmt: skip
+    if as_json:
+        _print_json({"kind": "snapshot", "schema_version": 1, **said})
+        return
+    typer.echo(f"{standing.trace_digest}  {standing.trace_records} records, {len(standing.machines)} machines")
+    typer.echo(f"written to {file} ({len(content)} bytes) · branch it: realmfleet fork {file}")
+
+
+def fork(
+    source: Annotated[Path, typer.Argument(help="Run directory, or a file of `realmfleet snapshot`.", metavar="RUN")],
+    at: Instant = None,
+    inject: Annotated[
+        list[Path] | None, typer.Option(help="File with the faults and events of the branch; may be repeated.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Virtual end; default: where the run ended.")] = None,
+    fleet: Annotated[str, typer.Option(help="ray (actors) or local (one process).")] = "local",
+    actors: Annotated[int | None, typer.Option(help="Number of Ray actors; default: auto.", min=1, max=10_000)] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory (default: runs/NAME-SEED-fork-NNN).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run another future of a run from an instant on: the same until there, then with what is injected."""
+    from orchestrator.api import RunOptions
+    from orchestrator.branch_point import cluster_of_text, read_standing
+    from orchestrator.fork import fork as branch
+    from orchestrator.fork import read_injection
+    from orchestrator.progress import watching
+    from orchestrator.report.table import show_run
+
+    _check_fleet(fleet)
+    standing = read_standing(source, None if at is None else _instant("--at", at))
+    cluster = cluster_of_text(standing.cluster_text, standing.file)
+    injected = [deed for file in inject or [] for deed in read_injection(file, cluster, standing.at_ns)]
+    options = RunOptions(
+        fleet=fleet,
+        actors=actors,
+        ray_address=ray_address,
+        until_ns=None if until is None else _instant("--until", until),
+        out=out,
+    )
+    result = branch(standing, source, sorted(injected, key=lambda deed: deed[0]), options, watching)
     if as_json:
         _print_json(result.as_json())
     else:
@@ -61,14 +136,10 @@ def verify_determinism(
     import msgspec
 
     from orchestrator.api import open_file
-    from orchestrator.cluster.quantities import parse_duration
     from orchestrator.twins import verify
 
     cluster, _ = open_file(file)
-    try:
-        until_ns = cluster.duration if until is None else parse_duration(until)
-    except ValueError as error:
-        raise UserMistake(f"--until {until}: {error}", "a duration like 90s, 5min or 2h") from None
+    until_ns = cluster.duration if until is None else _instant("--until", until)
     if out is not None and out.exists():
         raise UserMistake(f"{out} exists already", "name another directory with --out")
     with tempfile.TemporaryDirectory(prefix="realmfleet-twins-") as scratch:
@@ -122,6 +193,21 @@ def sweep(
 
         show_sweep(done)
     raise typer.Exit(done.exit_code)
+
+
+def _check_fleet(fleet: str) -> None:
+    if fleet not in ("ray", "local"):
+        raise UserMistake(f"--fleet {fleet} is neither", "ray or local")
+
+
+def _instant(option: str, text: str) -> int:
+    """Virtual ns of an instant that the user wrote."""
+    from orchestrator.cluster.quantities import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UserMistake(f"{option} {text}: {error}", "a duration like 90s, 5min or 2h") from None
 
 
 def _seeds(text: str) -> list[int]:

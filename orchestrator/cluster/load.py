@@ -18,6 +18,7 @@ from orchestrator.cluster import check, document, translate
 from orchestrator.cluster.diagnostics import Finding, Problem, Severity, as_json, path_text, render
 from orchestrator.cluster.document import Document, DocumentRefused, Flaw, Mapping, Mark, Scalar
 from orchestrator.cluster.experiment import Experiment, check_experiment
+from orchestrator.cluster.injection import Injection, injection_checks
 from orchestrator.cluster.schema import Cluster
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -88,6 +89,11 @@ def load_text(text: str | bytes, name: str) -> Loaded[Cluster]:
 def load_experiment(text: str | bytes, name: str) -> Loaded[Experiment]:
     """Read an experiment file; whether it fits its fleet is asked by `experiment.plan` once the fleet is loaded."""
     return _load(text, name, Experiment, check_experiment)
+
+
+def load_injection(text: str | bytes, name: str, cluster: Cluster, from_ns: int) -> Loaded[Injection]:
+    """Read what is injected into a run of `cluster` that is branched at `from_ns` (virtual ns)."""
+    return _load(text, name, Injection, injection_checks(cluster, from_ns))
 
 
 def load_either(text: str | bytes, name: str) -> Loaded[Cluster] | Loaded[Experiment]:

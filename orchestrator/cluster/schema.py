@@ -122,9 +122,11 @@ class Component(Record):
         description="Signer, or several: the vendor, then countersigners. A machine refuses what its signers did not "
         "sign. Absent: nobody signed it.",
     )
-    defect: Literal["none", "panics-at-activation", "panics-at-boot"] = Field(
-        "none", description="A fault built into the image."
+    defect: Literal["none", "panics-at-activation", "panics-at-boot", "panics-later", "leaks-memory"] = Field(
+        "none",
+        description="A fault built into the image; the last two are an RMM's, and let it run for `defect_after`.",
     )
+    defect_after: Duration = default("1h", "How long an RMM lives that panics later, or leaks memory.", gt=0)
 
     @property
     def signers(self) -> list[str]:
@@ -355,6 +357,7 @@ MachineFaultKind = Literal[
     "attest.tampered-token",
     "attest.stale-token",
     "firmware.activation-failure",
+    "firmware.pe-absent",
 ]
 
 LinkFaultKind = Literal["network.partition", "network.loss", "network.delay"]

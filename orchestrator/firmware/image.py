@@ -113,9 +113,14 @@ def payload(name: str, component: Component) -> bytes:
 
     A machine finds a defect by reading the payload, as a real one finds it by running it; the signature is good.
     """
-    head = b"" if component.defect == "none" else f"defect: {component.defect}\n".encode()
+    head = b"" if component.defect == "none" else f"defect: {component.defect}{_after(component)}\n".encode()
     rest = max(component.size - len(head), 0)
     return head + hashlib.shake_128(f"realmfleet firmware\0{name}\0{component.version}".encode()).digest(rest)
+
+
+def _after(component: Component) -> str:
+    later = component.defect in ("panics-later", "leaks-memory")
+    return f" after {component.defect_after} ns" if later else ""
 
 
 def _signer(secret: bytes, name: str) -> SigningKey:

@@ -59,8 +59,12 @@ SEED = Label("seed", bound="one")
 CLOCK = Label("clock", ("virtual", "wall"))
 MACHINE_STATE = Label("state", tuple(MachineState))
 REALM_STATE = Label("state", tuple(RealmState))
-BOOT_REASON = closed("reason", "first", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC)
-LOSS_REASON = closed("reason", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC)
+BOOT_REASON = closed(
+    "reason", "first", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC, commands.FaultKind.PE_ABSENT
+)
+LOSS_REASON = closed(
+    "reason", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC, commands.FaultKind.PE_ABSENT
+)
 DOING = Label("doing", ("waiting", "serving"))
 BRING_UP_STAGE = Label("stage", ("build", "attest", "release", "total"))
 RESTART_REASON = closed("reason", "rebooted", "silent", "rmm-dead", "migration", "vanished")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import msgspec
 from spec_door import DRAM, PAGE, Script, StubbornEl3
 
 from cca_machine.abi.guest import GuestEvent, Smc
@@ -11,6 +12,7 @@ from cca_machine.abi.rmi2 import VERSION_2_0, RealmParams2, RecEnter2, RecExit2,
 from cca_machine.abi.rsi import VERSION_1_0
 from cca_machine.abi.rsi2 import VERSION_1_1
 from cca_machine.hardware.gpt import Gpi, World
+from cca_machine.hardware.granule_map import Bank
 from cca_machine.hardware.state import HardwareState
 from cca_machine.rmm.features import EDITION_2_0, GicFeatures, RmmFeatures
 from cca_machine.rmm.features_2_0 import LaterFeatures
@@ -52,8 +54,11 @@ class ShortTokens:
 class Door2:
     """One machine with one RMM of edition 2.0; allocates granules upward and never reuses one."""
 
-    def __init__(self, quirks: QuirkSet = SUGGESTED, *, activated: bool = True, **later: object) -> None:
-        self.hardware = HardwareState.build((DRAM,))
+    def __init__(
+        self, quirks: QuirkSet = SUGGESTED, *, activated: bool = True, banks: tuple[Bank, ...] = (DRAM,),
+        machine: Mapping[str, object] = {}, **later: object,
+    ) -> None:  # fmt: skip
+        self.hardware = HardwareState.build(banks)
         self.guest = Script()
         self.el3 = StubbornEl3(self.hardware)
         self.features = RmmFeatures(
@@ -61,7 +66,8 @@ class Door2:
             rmi_versions=(VERSION_2_0,), rsi_versions=(VERSION_1_0, VERSION_1_1),
             later=LaterFeatures(**later),  # type: ignore[arg-type]
         )  # fmt: skip
-        state = RmmState.boot((DRAM,))
+        self.features = msgspec.structs.replace(self.features, **machine)
+        state = RmmState.boot(banks)
         self.rmm = Rmm(state, self.hardware, self.el3, self.guest, self.features, quirks, ShortTokens())
         self._next = DRAM.base + 16 * PAGE
         if activated:

@@ -1,8 +1,7 @@
 """Pages of the reference that are built from the tests themselves: conditions, deviations, compliance scenarios.
 
-`PAGES` maps a page of docs/reference to the function that writes it. A condition counts as tested when
-`test_conditions` has a case for it, a scenario when a test of its name stands in `acs/`: take one away and the page is
-another one.
+`PAGES` maps a page of docs/reference to the function that writes it. A condition counts as tested when pytest collects
+a case of its name, a scenario when a test of its name stands in `acs/`: take one away and the page is another one.
 """
 
 from __future__ import annotations
@@ -10,121 +9,78 @@ from __future__ import annotations
 import ast
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 SPEC = Path(__file__).resolve().parent
 sys.path.insert(0, str(SPEC))
 
-import test_conditions as inventory  # noqa: E402 - the path above comes first
-import test_services  # noqa: E402
-from spec_rows import Command  # noqa: E402
+from spec_coverage import UNTESTED, conditions_page, conditions_page_2_0  # noqa: E402 - the path above comes first
 
-from cca_machine.abi.rmi import Rmi  # noqa: E402
 from cca_machine.rmm import quirks  # noqa: E402
-from cca_machine.rmm.edition_1_0.conditions import TABLES  # noqa: E402
-
-SINGLE_TEST = "tests/spec/test_conditions.py::test_a_condition_gives_its_status_and_changes_nothing"
-PAIR_TEST = "tests/spec/test_conditions.py::test_of_two_conditions_the_earlier_one_decides"
-SERVICE_TEST = "tests/spec/test_services.py::test_a_bad_argument_of_rsi_returns_error_input_to_the_realm"
-UNTESTED = "**UNTESTED**"
-
-STATUSES = {0x1: "ERROR_INPUT", 0x2: "ERROR_REALM", 0x102: "ERROR_REALM(1)", 0x3: "ERROR_REC"}
-
-
-def conditions_page() -> str:
-    """Every failure condition and ordering pair of RMI 1.0 and RSI 1.0, and the test that covers it."""
-    elsewhere = inventory.LISTED["out_of_model"]
-    singles = {(row.fid, name) for row, name in inventory.SINGLE}
-    pairs = [(row.fid, first, later) for row, first, later in inventory.PAIRS]
-    if not all(hasattr(inventory, test.partition("::")[2]) for test in (SINGLE_TEST, PAIR_TEST)):
-        singles, pairs = set(), []
-    rows = [line for fid in TABLES for line in _command(fid, singles, pairs, elsewhere)]
-    open_ones = sum(UNTESTED in line for line in rows)
-    head = [
-        "# Failure conditions of the RMM",
-        "",
-        "Generated from `tests/spec` by `tests/spec/spec_pages.py`; do not edit. Source: DEN0137 1.0-rel0,",
-        "sections B4.3 and B5.3. A row is tested in two ways: alone it gives its status and changes nothing",
-        f"(`{SINGLE_TEST}`), and together with any later condition it",
-        f"decides (`{PAIR_TEST}`);",
-        "*wins over* names those later ones. Pairs that are missing cannot hold together, or have no order.",
-        "",
-        f"{len(singles)} conditions and {len(pairs)} ordering pairs have a test of their own;",
-        f"{open_ones} conditions have neither test nor reason.",
-        "",
-    ]
-    return "\n".join([*head, *rows, *_services()]).rstrip() + "\n"
-
-
-def _command(
-    fid: Rmi, singles: set[tuple[Rmi, str]], pairs: list[tuple[Rmi, str, str]], elsewhere: Mapping[str, str]
-) -> Iterator[str]:
-    yield f"## RMI_{fid.name}"
-    yield ""
-    yield "| Condition | Fails when | Answer | Wins over | Test |"
-    yield "|---|---|---|---|---|"
-    row: Command | None = inventory.ROWS.get(fid)
-    said: dict[str, str] = {}
-    for check in TABLES[fid]:
-        said[check.name] = f"{said[check.name]}; {check.says}" if check.name in said else check.says
-    names = [*(row.conditions if row is not None else ()), *said]
-    for name in dict.fromkeys(names):
-        answer, beaten = "", ""
-        if row is not None and name in row.conditions:
-            answer = _status(row.conditions[name].x0)
-            beaten = ", ".join(later for owner, first, later in pairs if (owner, first) == (fid, name))
-        if (fid, name) in singles:
-            test = f"`[{fid.name}-{name}]`"
-        else:
-            test = elsewhere.get(f"{fid.name}.{name}", UNTESTED)
-        yield f"| {name} | {said.get(name, '')} | {answer} | {beaten} | {test} |"
-    yield ""
-
-
-def _status(x0: int) -> str:
-    return STATUSES.get(x0) or f"ERROR_RTT({x0 >> 8})"
-
-
-def _services() -> Iterator[str]:
-    yield "## RSI"
-    yield ""
-    yield f"All of these answer ERROR_INPUT and change nothing (`{SERVICE_TEST}`);"
-    yield "no order among them is defined. PSCI and the flows that cross the Host are in `tests/spec/test_services.py`."
-    yield ""
-    yield "| Command | Condition | Test |"
-    yield "|---|---|---|"
-    for name, _ in test_services.BAD_ARGUMENTS:
-        command, _, condition = name.partition(".")
-        yield f"| RSI_{command} | {condition} | `[{name}]` |"
-    yield ""
 
 
 def deviations_page() -> str:
-    """Where the RMM may answer in two ways, by divergence number, and what each quirk set chooses."""
-    sets = list(quirks.QUIRK_SETS.values())
-    header = " | ".join(one.name for one in sets)
-    lines = [
+    """Where an RMM of RMI 1.0 may answer in two ways, by divergence number, and what each quirk set chooses."""
+    head = [
         "# Deviations of the RMM",
         "",
         "Generated from `cca_machine/rmm/quirks.py`; do not edit. A machine's profile names a quirk set. D numbers",
         "are rows of the list of divergences between the text (DEN0137) and Arm's firmware (TF-RMM), F numbers rows",
         "of the table that comes with the recorded firmware traces; what has neither names its source. *yes*: that set",
         "departs from the default answer as the row says. `realmfleet rmm replay` takes the set that fits a trace.",
-        "",
-        f"| Flag | Divergence | {header} |",
-        "|---|---|" + "---|" * len(sets),
+        "This page is about RMI 1.0; [the other one](rmm-deviations-2.0.md) is about RMI 2.0.",
     ]
-    for name, says in quirk_texts().items():
-        marks = " | ".join("yes" if getattr(one, name) else "" for one in sets)
-        lines.append(f"| `{name}` | {says} | {marks} |")
-    lines += [
-        "",
+    tail = [
         "Divergences without a flag: D9 is a matter of the edition, D12 cannot be seen where commands are atomic,",
         "and D18 is answered as the text has it, because the firmware has no defined answer.",
     ]
-    return "\n".join(lines) + "\n"
+    return _deviations(head, quirks.QUIRK_SETS, _flags_of_2_0_alone(), tail)
+
+
+def deviations_page_2_0() -> str:
+    """The same for RMI 2.0."""
+    head = [
+        "# Deviations of the RMM under RMI 2.0",
+        "",
+        "Generated from `cca_machine/rmm/quirks.py`; do not edit. As [the page for RMI 1.0](rmm-deviations.md), for",
+        "machines of edition 2.0; G numbers are rows of the list of faults and choices that comes with the traces of",
+        "TF-RMM's main branch. With the set `tf-rmm` every recorded call of the kinds that need no device agrees.",
+    ]
+    tail = [
+        "Faults of that firmware that no set repeats, because it has no defined answer there (the recorded traces",
+        "avoid them): G1, a live entry whose address has bit 32 set taken for a drain marker; G2, a crash on a level",
+        "above the starting one, answered ERROR_INPUT here; G3, a lock taken twice when the data granule is the",
+        "target table, answered as for any granule that is not DELEGATED; G4, a lock kept by RTT_DESTROY of a table",
+        "that auxiliary trees share. G5 is about devices. Of G8, that OP_CANCEL never succeeds, that GPT_L1_CREATE",
+        "always finds its table, and that RTT_INIT_RIPAS is not measured are the default answers too.",
+    ]
+    return _deviations(head, quirks.QUIRK_SETS_2_0, _flags_of_1_0_alone(), tail)
+
+
+def _deviations(head: list[str], sets: Mapping[str, quirks.QuirkSet], left_out: frozenset[str], tail: list[str]) -> str:
+    titles = " | ".join(sets)
+    lines = [*head, "", f"| Flag | Divergence | {titles} |", "|---|---|" + "---|" * len(sets)]
+    for name, says in quirk_texts().items():
+        if name not in left_out:
+            marks = " | ".join("yes" if getattr(one, name) else "" for one in sets.values())
+            lines.append(f"| `{name}` | {says} | {marks} |")
+    return "\n".join([*lines, "", *tail]) + "\n"
+
+
+def _flags_of_1_0_alone() -> frozenset[str]:
+    """Flags that nothing but the front end of RMI 1.0 looks at."""
+    rmm = Path(quirks.__file__).parent
+    elsewhere = [path for path in rmm.rglob("*.py") if path.parent.name != "edition_1_0"]
+    others = "".join(path.read_text(encoding="utf-8") for path in elsewhere if path.parents[1].name != "edition_1_0")
+    return frozenset(name for name in quirk_texts() if f"quirks.{name}" not in others)
+
+
+def _flags_of_2_0_alone() -> frozenset[str]:
+    """Flags from the first one that says that it is for 2.0."""
+    names = list(quirk_texts())
+    return frozenset(names[names.index("rim_hashes_params") :])
 
 
 def quirk_texts() -> dict[str, str]:
@@ -189,6 +145,8 @@ def listed_scenarios() -> dict[str, Any]:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "rmm-conditions.md": conditions_page,
+    "rmm-conditions-2.0.md": conditions_page_2_0,
     "rmm-deviations.md": deviations_page,
+    "rmm-deviations-2.0.md": deviations_page_2_0,
     "acs.md": scenarios_page,
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from spec_door import INPUT, PAGE, SUCCESS, Door, rtt
+from spec_door import DRAM, INPUT, PAGE, SUCCESS, Door, rtt
+from spec_door_2_0 import Door2
 
 from cca_machine.abi.guest import Yield
 from cca_machine.abi.rmi import RealmParams, Rmi
+from cca_machine.abi.rmi2 import Rmi2
 from cca_machine.hardware.gpt import World
 from cca_machine.hardware.granule_map import Bank
 from cca_machine.hardware.state import HardwareState
@@ -111,3 +113,13 @@ def test_a_realm_without_lpa2_takes_no_memory_or_table_above_48_bits() -> None:
         for level in (3, 2):
             assert rmm.smc(Rmi.RTT_DESTROY, (rd, 0, level))[0] == SUCCESS
         assert rmm.smc(Rmi.REALM_DESTROY, (rd,))[0] == SUCCESS
+
+
+def test_a_table_above_48_bits_needs_lpa2_under_2_0_as_well() -> None:
+    high = Bank(1 << 48, 1 << 20)
+    for flags, answer in ((LPA2, SUCCESS), (0, INPUT)):
+        machine = Door2(banks=(DRAM, high), machine={"lpa2": True, "s2sz": 52, "pa_width": 52})
+        machine.ok(Rmi2.GRANULE_RANGE_DELEGATE, high.base, high.base + 2 * PAGE)
+        rd = machine.realm(flags=flags, num_aux_planes=1, flags1=1)
+        assert machine.call(Rmi2.RTT_CREATE, rd, high.base, 0, 2)[0] == answer
+        assert machine.call(Rmi2.RTT_AUX_CREATE, rd, high.base + PAGE, 0, 2, 1)[0] == answer

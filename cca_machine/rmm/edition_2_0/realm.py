@@ -42,16 +42,16 @@ def create(core: Core, rd: int, params_ptr: int) -> Answer:
     if page is None:
         return INPUT
     params = RealmParams2.decode(page)
-    if not _is_supported(core, params) or not _is_geometry(params, core.features) or not _are_planes(core, params):
+    if not _is_supported(core, params) or geometry_fault(params, core.features) or plane_fault(core, params):
         return INPUT
     planes = _planes(params)
     trees = [params.rtt_base, *planes.aux_rtt_base]
     span = params.rtt_num_start * GRANULE_BYTES
     if any(base & span - 1 for base in trees):
         return INPUT
-    vmids = _free_vmids(core, planes.count)
+    vmids = free_vmids(core, planes.count)
     private = params.flags >> MEC_POLICY_SHIFT & MEC_POLICY_MASK == MEC_PRIVATE
-    if vmids is None or (private and _contexts_full(core)):
+    if vmids is None or (private and contexts_full(core)):
         return GLOBAL
     granules = [*(base + offset for base in trees for offset in range(0, span, GRANULE_BYTES)), rd]
     if len(set(granules)) != len(granules) or not all(is_in(core, pa, DELEGATED) for pa in granules):
@@ -133,34 +133,39 @@ def _is_supported(core: Core, params: RealmParams2) -> bool:
     return params.hash_algo in HashAlgorithm.__members__.values()
 
 
-def _is_geometry(params: RealmParams2, features: RmmFeatures) -> bool:
+def geometry_fault(params: RealmParams2, features: RmmFeatures) -> str:
+    """Id of the condition that starting level, IPA width and number of root tables break; empty if none."""
     lpa2 = bool(params.flags & RealmFlags0.LPA2)
     width, start = params.s2sz, params.rtt_level_start
-    if width > (MAX_IPA_WIDTH_LPA2 if lpa2 else MAX_IPA_WIDTH):
-        return False
     if not (MIN_LEVEL if lpa2 else 0) <= start <= PAGE_LEVEL:
-        return False
-    if start == 0 and features.pa_width < LEVEL_0_START_PA_BITS:
-        return False
+        return "rtt_start_negative" if start < 0 else "rtt_start"
     smallest = 9 * (PAGE_LEVEL - start) + 13
     largest = smallest + (3 if start == MIN_LEVEL else 8)
     if start > 0 or (start == 0 and lpa2):
         largest += 4
+    largest = min(largest, MAX_IPA_WIDTH_LPA2 if lpa2 else MAX_IPA_WIDTH)
+    if not smallest <= width <= largest or (start == 0 and features.pa_width < LEVEL_0_START_PA_BITS):
+        return "rtt_start"
     roots = 1 << max(width - (9 * (PAGE_LEVEL - start) + 21), 0)
-    return smallest <= width <= largest and params.rtt_num_start == roots
+    return "" if params.rtt_num_start == roots else "rtt_num_level"
 
 
-def _are_planes(core: Core, params: RealmParams2) -> bool:
+def plane_fault(core: Core, params: RealmParams2) -> str:
+    """What is wrong with the planes that a Host wants; empty if nothing."""
     later = core.features.later
     per_plane = bool(params.flags1 & FLAGS1_TREE_PER_PLANE)
     indirect = bool(params.flags1 & FLAGS1_S2AP_INDIRECT)
-    if params.num_aux_planes > later.max_aux_planes or params.ats_plane > params.num_aux_planes:
-        return False
+    if params.num_aux_planes > later.max_aux_planes:
+        return "num_aux_planes"
+    if params.ats_plane > params.num_aux_planes:
+        return "ats_plane"
     if params.num_aux_planes:
         forbidden = PlaneTables.SINGLE_TREE if per_plane else PlaneTables.TREE_PER_PLANE
-        if later.plane_tables is forbidden or per_plane is indirect:
-            return False
-    return later.s2ap_indirect or not indirect
+        if later.plane_tables is forbidden:
+            return "tree"
+        if per_plane is indirect:
+            return "tree_s2ap"
+    return "" if later.s2ap_indirect or not indirect else "s2ap"
 
 
 def _planes(params: RealmParams2) -> PlaneConfiguration:
@@ -176,13 +181,15 @@ def _planes(params: RealmParams2) -> PlaneConfiguration:
     )
 
 
-def _free_vmids(core: Core, count: int) -> list[int] | None:
+def free_vmids(core: Core, count: int) -> list[int] | None:
+    """The lowest `count` VMIDs that no Realm has, or None when there are not that many."""
     free = (vmid for vmid in range(1 << _VMID_BITS[core.features.vmid16]) if vmid not in core.state.vmids)
     taken = [vmid for vmid, _ in zip(free, range(count), strict=False)]
     return taken if len(taken) == count else None
 
 
-def _contexts_full(core: Core) -> bool:
+def contexts_full(core: Core) -> bool:
+    """Whether every private memory encryption context is taken."""
     count = core.features.later.mec_count
     return 0 < count <= len(core.state.mec.private)
 

@@ -16,7 +16,7 @@ from cca_machine.rmm.operation import Operation, Stage
 from cca_machine.rmm.state import Realm, RealmState, Rec
 
 PARTIAL = int(GranuleState.PARTIAL)
-_MPIDR_BITS = 0xFFFF_FF0F
+MPIDR_BITS = 0xFFFF_FF0F
 
 
 def create(core: Core, rd: int, rec_pa: int, params_ptr: int) -> Answer:
@@ -39,7 +39,7 @@ def finish_create(core: Core, operation: Operation) -> Answer:
     params = RecParams2.decode(page)
     if realm.num_recs == (1 << core.features.max_recs_order) - 1 or realm.state is not RealmState.NEW:
         return sro.begin_reclaim(operation, REALM[0])
-    if params.mpidr & ~_MPIDR_BITS or psci.rec_index(params.mpidr) != realm.rec_index:
+    if params.mpidr & ~MPIDR_BITS or psci.rec_index(params.mpidr) != realm.rec_index:
         return sro.begin_reclaim(operation, INPUT[0])
     _build(core, realm, operation, params)
     return SUCCESS

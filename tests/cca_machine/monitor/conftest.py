@@ -50,6 +50,7 @@ class RmmDouble:
         self.calls: list[tuple[int, tuple[int, ...], int]] = []
         self.entries: list[tuple[int, bytes, bytes]] = []
         self.limit = 1 << 64
+        self.disallowing = 0
 
     def boot(self, manifest: bytes) -> int:
         self.manifest = manifest
@@ -77,6 +78,9 @@ class RmmDouble:
             if answer[0]:
                 return done, answer
         return count, answer
+
+    def lfa_disallowing(self) -> int:
+        return self.disallowing
 
     def fail(self) -> None:
         self.failures += 1

@@ -528,3 +528,43 @@ def test_the_measured_digest_is_that_of_the_payload_inside_the_image(rig, image)
     rig.activate("RMM")
     _, _, payload = firmware.read_manifest(new)
     assert rig.state.now.launch.slots[14].last.digest == hashlib.sha256(payload).digest()
+
+
+# -- Realms that forbid it (DEN0137 2.0, A3.14) ------------------------------------------------------------------------
+
+
+def test_while_a_realm_forbids_it_no_firmware_of_its_tcb_is_primed(rig, image):
+    rig.rmm.disallowing = 1
+    for component in ("RMM", "BL31"):
+        rig.offer(component, image(component, "1.1.0"))
+        assert rig.prime(component) is LfaStatus.WRONG_STATE
+    assert rig.state.now.activation.state is LfaState.IDLE
+    rig.rmm.disallowing = 0
+    assert rig.prime("RMM") is LfaStatus.SUCCESS
+
+
+def test_a_secure_partition_is_outside_the_tcb_of_realms(rig, image):
+    rig.rmm.disallowing = 1
+    rig.offer("SP1", image("SP1", "1.1.0"))
+    assert rig.prime("SP1") is LfaStatus.SUCCESS
+
+
+def test_a_realm_created_after_prime_wins_against_the_activation(rig, image):
+    rig.primed("RMM", image("RMM", "1.1.0"))
+    before = rig.digest()
+    rig.rmm.disallowing = 1
+    assert rig.activate("RMM")[0] == (LfaStatus.WRONG_STATE, 0)
+    assert rig.digest() == before
+    rig.rmm.disallowing = 0
+    assert set(rig.activate("RMM").values()) == {(LfaStatus.SUCCESS, 0)}
+
+
+def test_a_realm_created_while_pes_gather_makes_the_leader_give_the_round_up(rig, image):
+    rig.primed("RMM", image("RMM", "1.1.0"))
+    assert rig.arrive("RMM", 0) == ()
+    rig.rmm.disallowing = 1
+    answers = [rig.arrive("RMM", pe) for pe in (1, 2, 3)]
+    assert LfaStatus(signed(answers[-1][0])) is LfaStatus.ACTIVATION_FAILED
+    assert {signed(answer[0]) for answer in rig.monitor.collect().values()} == {LfaStatus.ACTIVATION_FAILED}
+    assert rig.monitor.versions["RMM"] == "1.0.0"
+    assert rig.monitor.rmm_alive

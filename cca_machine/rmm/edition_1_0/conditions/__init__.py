@@ -3,7 +3,7 @@
 Each row is a condition by the specification's id (a suffix tells cases of one id apart) and when it holds. A predicate
 may rely on the rows above it being false. Used to explain refusals; the handlers beside this folder decide them.
 
-    look       a call and the state it met; checks that many commands share
+    pages      what the Host gives in pages
     memory     granules, pages, RIPAS
     tables     translation tables, unprotected mappings
     realms     Realms and RECs
@@ -12,7 +12,7 @@ may rely on the rows above it being false. Used to explain refusals; the handler
 from __future__ import annotations
 
 from cca_machine.abi.rmi import Rmi
-from cca_machine.rmm.edition_1_0.conditions.look import Check, Look
+from cca_machine.rmm.conditions import Check, Look
 from cca_machine.rmm.edition_1_0.conditions.memory import MEMORY
 from cca_machine.rmm.edition_1_0.conditions.realms import REALMS
 from cca_machine.rmm.edition_1_0.conditions.tables import TREES

@@ -9,7 +9,7 @@ from cca_machine.abi.rmi import (
 )
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.hardware.gpt import Gpi
-from cca_machine.rmm.edition_1_0.conditions.look import (
+from cca_machine.rmm.conditions import (
     RD,
     REALM_IS_NEW,
     REC,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cca_machine.abi.psci import Psci, PsciStatus
 from cca_machine.abi.rmi import (
     MAX_REC_AUX_GRANULES,
     HashAlgorithm,
@@ -12,11 +11,10 @@ from cca_machine.abi.rmi import (
     RecEnterFlags,
     Rmi,
 )
-from cca_machine.abi.smc import function_id, signed
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.rmm import psci, syndrome
-from cca_machine.rmm.edition_1_0 import params
-from cca_machine.rmm.edition_1_0.conditions.look import (
+from cca_machine.rmm.conditions import (
+    PSCI_COMPLETE,
     RD,
     REALM_IS_NEW,
     REC,
@@ -25,6 +23,8 @@ from cca_machine.rmm.edition_1_0.conditions.look import (
     accessible,
     granule,
 )
+from cca_machine.rmm.edition_1_0 import params
+from cca_machine.rmm.edition_1_0.conditions.pages import entry, realm_params, rec_params
 from cca_machine.rmm.edition_1_0.enter import is_gic_state_valid
 from cca_machine.rmm.edition_1_0.realm import root_tables_needed
 from cca_machine.rmm.features import MIN_IPA_WIDTH
@@ -43,17 +43,17 @@ def _supp(label: str, says: str, holds: Callable[[Look], bool]) -> Check:
 
 
 def _flag(look: Look, flag: RealmFlags) -> bool:
-    return bool(look.realm_params.flags & flag)
+    return bool(realm_params(look).flags & flag)
 
 
 def _sve(look: Look) -> bool:
     most = look.core.features.sve_vl
-    return _flag(look, RealmFlags.SVE) and (most is None or look.realm_params.sve_vl > most)
+    return _flag(look, RealmFlags.SVE) and (most is None or realm_params(look).sve_vl > most)
 
 
 def _geometry(look: Look) -> str:
     """rtt_start, rtt_num_level or nothing: what is wrong with starting level and number of root tables."""
-    given, features = look.realm_params, look.core.features
+    given, features = realm_params(look), look.core.features
     lpa2, start, width = bool(given.flags & RealmFlags.LPA2), given.rtt_level_start, given.s2sz
     if not (-1 if lpa2 else 0) <= start <= PAGE_LEVEL:
         return "rtt_start_negative" if start < 0 else "rtt_start"
@@ -65,21 +65,13 @@ def _geometry(look: Look) -> str:
 
 
 def _roots(look: Look) -> range:
-    given = look.realm_params
+    given = realm_params(look)
     return range(given.rtt_base, given.rtt_base + given.rtt_num_start * GRANULE_BYTES, GRANULE_BYTES)
 
 
 def _aux(look: Look) -> tuple[int, ...]:
-    given = look.rec_params
+    given = rec_params(look)
     return given.aux[: given.num_aux]
-
-
-def _wrong_status(look: Look) -> bool:
-    calling, target, status = look.rec("calling_rec"), look.rec("target_rec"), signed(look["status"])
-    if status == PsciStatus.SUCCESS:
-        return False
-    is_on = function_id(calling.gprs[0]) in (Psci.CPU_ON, Psci.CPU_ON_32)
-    return not (status == PsciStatus.DENIED and is_on and not target.runnable)
 
 
 def _last_abort(look: Look) -> bool:
@@ -87,13 +79,13 @@ def _last_abort(look: Look) -> bool:
 
 
 def _sea_misplaced(look: Look) -> bool:
-    if not look.entry.flags & RecEnterFlags.INJECT_SEA or look.core.quirks.inject_sea_ignored:
+    if not entry(look).flags & RecEnterFlags.INJECT_SEA or look.core.quirks.inject_sea_ignored:
         return False
     return not (_last_abort(look) and syndrome.faulting_ipa(look.rec().last_exit.hpfar) >= look.owner.half)
 
 
 def _mmio_misplaced(look: Look) -> bool:
-    if look.entry.flags & RecEnterFlags.INJECT_SEA or not look.entry.flags & RecEnterFlags.EMUL_MMIO:
+    if entry(look).flags & RecEnterFlags.INJECT_SEA or not entry(look).flags & RecEnterFlags.EMUL_MMIO:
         return False
     return not (_last_abort(look) and look.rec().last_exit.esr & syndrome.ISV)
 
@@ -105,7 +97,7 @@ REALMS: dict[Rmi, tuple[Check, ...]] = {
         *PARAMS,
         Check(
             "params_valid", "hash_algo names no algorithm",
-            lambda c: c.realm_params.hash_algo not in HashAlgorithm.__members__.values(),
+            lambda c: realm_params(c).hash_algo not in HashAlgorithm.__members__.values(),
         ),
         Check(
             "params_later",
@@ -115,21 +107,21 @@ REALMS: dict[Rmi, tuple[Check, ...]] = {
         _supp("lpa2", "LPA2 is not supported", lambda c: _flag(c, RealmFlags.LPA2) and not c.core.features.lpa2),
         _supp("sve", "SVE, or that vector length, is not supported", _sve),
         _supp("pmu", "fewer PMU counters are there", lambda c: _flag(c, RealmFlags.PMU)
-              and c.realm_params.pmu_num_ctrs > c.core.features.pmu_num_ctrs),
+              and realm_params(c).pmu_num_ctrs > c.core.features.pmu_num_ctrs),
         _supp("pmu_none", "a PMU without counters needs FEAT_HPMN0", lambda c: _flag(c, RealmFlags.PMU)
-              and not c.realm_params.pmu_num_ctrs and not c.core.features.hpmn0),
-        _supp("s2sz_high", "the IPA space is wider than S2SZ", lambda c: c.realm_params.s2sz > c.core.features.s2sz),
-        _supp("s2sz_low", "the IPA space is below 32 bits", lambda c: c.realm_params.s2sz < MIN_IPA_WIDTH),
-        _supp("bps_zero", "num_bps 0 is reserved", lambda c: not c.realm_params.num_bps),
-        _supp("bps", "fewer breakpoints are there", lambda c: c.realm_params.num_bps > c.core.features.num_bps),
-        _supp("wps_zero", "num_wps 0 is reserved", lambda c: not c.realm_params.num_wps),
-        _supp("wps", "fewer watchpoints are there", lambda c: c.realm_params.num_wps > c.core.features.num_wps),
+              and not realm_params(c).pmu_num_ctrs and not c.core.features.hpmn0),
+        _supp("s2sz_high", "the IPA space is wider than S2SZ", lambda c: realm_params(c).s2sz > c.core.features.s2sz),
+        _supp("s2sz_low", "the IPA space is below 32 bits", lambda c: realm_params(c).s2sz < MIN_IPA_WIDTH),
+        _supp("bps_zero", "num_bps 0 is reserved", lambda c: not realm_params(c).num_bps),
+        _supp("bps", "fewer breakpoints are there", lambda c: realm_params(c).num_bps > c.core.features.num_bps),
+        _supp("wps_zero", "num_wps 0 is reserved", lambda c: not realm_params(c).num_wps),
+        _supp("wps", "fewer watchpoints are there", lambda c: realm_params(c).num_wps > c.core.features.num_wps),
         Check("alias", "rd is one of the root tables", lambda c: c["rd"] in _roots(c)),
         *granule("rd", GranuleState.DELEGATED),
         Check(
             "rtt_align", "rtt_base is not aligned to the root tables together",
-            lambda c: bool(c.realm_params.rtt_num_start) and not c.core.quirks.rtt_base_page_aligned
-            and bool(c.realm_params.rtt_base % (c.realm_params.rtt_num_start * GRANULE_BYTES)),
+            lambda c: bool(realm_params(c).rtt_num_start) and not c.core.quirks.rtt_base_page_aligned
+            and bool(realm_params(c).rtt_base % (realm_params(c).rtt_num_start * GRANULE_BYTES)),
         ),
         Check("rtt_num_level", "the number of root tables does not fit", lambda c: _geometry(c) == "rtt_num_level"),
         Check("rtt_start", "the starting level does not fit the IPA width", lambda c: _geometry(c) == "rtt_start"),
@@ -140,9 +132,9 @@ REALMS: dict[Rmi, tuple[Check, ...]] = {
         ),
         Check(
             "vmid_valid", "VMIDs have 8 bits here",
-            lambda c: bool(c.realm_params.vmid >> 8) and not c.core.features.vmid16,
+            lambda c: bool(realm_params(c).vmid >> 8) and not c.core.features.vmid16,
         ),
-        Check("vmid_used", "another Realm has that VMID", lambda c: c.realm_params.vmid in c.core.state.vmids),
+        Check("vmid_used", "another Realm has that VMID", lambda c: realm_params(c).vmid in c.core.state.vmids),
     ),
     Rmi.REALM_ACTIVATE: (*RD, REALM_IS_NEW),
     Rmi.REALM_DESTROY: (
@@ -153,7 +145,10 @@ REALMS: dict[Rmi, tuple[Check, ...]] = {
     Rmi.REC_AUX_COUNT: RD,
     Rmi.REC_CREATE: (
         *PARAMS,
-        Check("num_aux_high", "more than 16 auxiliary granules", lambda c: c.rec_params.num_aux > MAX_REC_AUX_GRANULES),
+        Check(
+            "num_aux_high", "more than 16 auxiliary granules",
+            lambda c: rec_params(c).num_aux > MAX_REC_AUX_GRANULES,
+        ),
         Check("aux_align", "an auxiliary address is not aligned", lambda c: any(pa & GRANULE_MASK for pa in _aux(c))),
         Check("aux_alias", "an auxiliary granule is named twice", lambda c: len(set(_aux(c))) != len(_aux(c))),
         Check("aux_alias_rec", "an auxiliary granule is rec itself", lambda c: c["rec"] in _aux(c)),
@@ -170,11 +165,11 @@ REALMS: dict[Rmi, tuple[Check, ...]] = {
         REALM_IS_NEW,
         Check(
             "mpidr_index", "mpidr is not that of the next REC",
-            lambda c: psci.rec_index(c.rec_params.mpidr) != c.realm.rec_index,
+            lambda c: psci.rec_index(rec_params(c).mpidr) != c.realm.rec_index,
         ),
         Check(
             "mpidr_reserved", "mpidr has a reserved bit set",
-            lambda c: bool(c.rec_params.mpidr & ~MPIDR_BITS) and not c.core.quirks.reserved_flags_ignored,
+            lambda c: bool(rec_params(c).mpidr & ~MPIDR_BITS) and not c.core.quirks.reserved_flags_ignored,
         ),
         Check("num_aux", "not the number of auxiliary granules that a REC needs", lambda c: True),
     ),
@@ -190,24 +185,10 @@ REALMS: dict[Rmi, tuple[Check, ...]] = {
         Check("rec_psci", "the REC waits for PSCI_COMPLETE", lambda c: c.rec().psci_pending),
         Check(
             "rec_gicv3", "the GIC state that the Host gives is not valid",
-            lambda c: not is_gic_state_valid(c.entry, c.core.features.gic),
+            lambda c: not is_gic_state_valid(entry(c), c.core.features.gic),
         ),
         Check("inject_sea", "the last exit was no data abort at an unprotected IPA", _sea_misplaced),
         Check("rec_mmio", "the last exit was no emulatable data abort", _mmio_misplaced),
     ),
-    Rmi.PSCI_COMPLETE: (
-        Check("alias", "a REC cannot be its own target", lambda c: c["calling_rec"] == c["target_rec"]),
-        *granule("calling_rec", GranuleState.REC, "gran_state"),
-        *granule("target_rec", GranuleState.REC, "gran_state"),
-        Check("pending", "the calling REC has no PSCI request", lambda c: not c.rec("calling_rec").psci_pending),
-        Check(
-            "owner", "the RECs belong to different Realms",
-            lambda c: c.rec("calling_rec").rd != c.rec("target_rec").rd,
-        ),
-        Check(
-            "target", "the request names another REC",
-            lambda c: psci.target_index(c.rec("calling_rec").gprs[1], c.core.quirks) != c.rec("target_rec").index,
-        ),
-        Check("status", "the Host may not answer that", _wrong_status),
-    ),
+    Rmi.PSCI_COMPLETE: PSCI_COMPLETE,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from cca_machine.abi.rmi import (
     Rmi,
 )
 from cca_machine.hardware.address import GRANULE_BYTES
-from cca_machine.rmm.edition_1_0.conditions.look import (
+from cca_machine.rmm.conditions import (
     RD,
     Check,
     Look,

@@ -1,22 +1,20 @@
-"""One call and the state that it met, and the checks that many commands share (DEN0137 1.0-rel0, B4.3)."""
+"""Failure conditions as predicates over one call and the state that it met, and those that many commands share.
+
+Ids are those of DEN0137 1.0-rel0, section B4.3. Both editions name their conditions with these.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cca_machine.abi.rmi import (
-    REC_ENTER,
-    RealmParams,
-    RecEnter,
-    RecParams,
-)
-from cca_machine.abi.smc import signed
+from cca_machine.abi.psci import Psci, PsciStatus
+from cca_machine.abi.smc import function_id, signed
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.hardware.gpt import World
 from cca_machine.hardware.granule_map import OUTSIDE
+from cca_machine.rmm import psci
 from cca_machine.rmm.core import Core
-from cca_machine.rmm.edition_1_0 import params
 from cca_machine.rmm.granule import GranuleState
 from cca_machine.rmm.rtt import (
     KIND_MASK,
@@ -61,22 +59,6 @@ class Look:
     def page(self, name: str) -> bytes:
         """The Host page that an argument names."""
         return self.core.memory.page(self[name])
-
-    @property
-    def realm_params(self) -> RealmParams:
-        """Parameters of REALM_CREATE."""
-        page = self.page("params_ptr")
-        return params.realm_params(self.core, page) or RealmParams.decode(page)
-
-    @property
-    def rec_params(self) -> RecParams:
-        """Parameters of REC_CREATE."""
-        return RecParams.decode(self.page("params_ptr"))
-
-    @property
-    def entry(self) -> RecEnter:
-        """What the Host gives at REC_ENTER."""
-        return RecEnter.decode(self.page("run_ptr")[: REC_ENTER.size])
 
     @property
     def owner(self) -> Realm:
@@ -147,3 +129,26 @@ def page_level(_: Look) -> int:
 
 def parent(look: Look) -> int:
     return look.level - 1
+
+
+def _wrong_status(look: Look) -> bool:
+    calling, target, status = look.rec("calling_rec"), look.rec("target_rec"), signed(look["status"])
+    if status == PsciStatus.SUCCESS:
+        return False
+    is_on = function_id(calling.gprs[0]) in (Psci.CPU_ON, Psci.CPU_ON_32)
+    return not (status == PsciStatus.DENIED and is_on and not target.runnable)
+
+
+PSCI_COMPLETE = (
+    Check("alias", "a REC cannot be its own target", lambda c: c["calling_rec"] == c["target_rec"]),
+    *granule("calling_rec", GranuleState.REC, "gran_state"),
+    *granule("target_rec", GranuleState.REC, "gran_state"),
+    Check("pending", "the calling REC has no PSCI request", lambda c: not c.rec("calling_rec").psci_pending),
+    Check("owner", "the RECs belong to different Realms", lambda c: c.rec("calling_rec").rd != c.rec("target_rec").rd),
+    Check(
+        "target", "the request names another REC",
+        lambda c: psci.target_index(c.rec("calling_rec").gprs[1], c.core.quirks) != c.rec("target_rec").index,
+    ),
+    Check("status", "the Host may not answer that", _wrong_status),
+)  # fmt: skip
+"""PSCI_COMPLETE is the same command in both editions."""
