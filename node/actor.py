@@ -29,6 +29,9 @@ OBJECT_STORE_BYTES = 80 * 2**20
 PATIENCE_S = 600
 """Seconds without an answer after which a node counts as lost."""
 
+GROUP_S = 10
+"""Seconds that a placement group may take; without one, Ray's own spreading has to do."""
+
 CONNECT_S = 5
 """Seconds that a cluster's address may take to accept a connection."""
 
@@ -51,9 +54,11 @@ class NodeActor:
         """The reply to a request."""
         return self._node.attend(frame)
 
-    def pid(self) -> int:
-        """This process."""
-        return os.getpid()
+    def place(self) -> tuple[int, str]:
+        """This process, and the Ray host it is on."""
+        import ray
+
+        return os.getpid(), ray.get_runtime_context().get_node_id()
 
 
 class RayLink:
@@ -63,7 +68,7 @@ class RayLink:
         self._ray = ray
         self._actor = actor
         self._under_way: Any = None
-        self._pid = 0
+        self._place: tuple[int, str] | None = None
 
     def begin(self, request: bytes) -> None:
         """Send a request; a dead actor shows in `finish`."""
@@ -74,11 +79,11 @@ class RayLink:
         answer: bytes = self._get(self._under_way)
         return answer
 
-    def pid(self) -> int:
-        """Process of the actor; raises `NodeLost`."""
-        if not self._pid:
-            self._pid = self._get(self._actor.pid.remote())
-        return self._pid
+    def place(self) -> tuple[int, str]:
+        """Process of the actor, and the id of the Ray host it is on; raises `NodeLost`."""
+        if self._place is None:
+            self._place = self._get(self._actor.place.remote())
+        return self._place
 
     def abandon(self) -> None:
         """Kill the actor if it still lives."""
@@ -96,6 +101,38 @@ class RayLink:
             raise NodeLost(f"the actor is gone: {error}", gone=True) from error
 
 
+class Spread:
+    """A placement group with one bundle per seat, spread over the hosts; nothing on a cluster of one host."""
+
+    def __init__(self, ray: ModuleType, seats: int, share: float) -> None:
+        self._ray = ray
+        self._seats = seats
+        self._given = 0
+        self._group: Any = None
+        hosts = sum(1 for host in ray.nodes() if host["Alive"])
+        if hosts < 2 or ray.available_resources().get("CPU", 0) < share * seats:
+            return
+        group = ray.util.placement_group([{"CPU": share}] * seats, strategy="SPREAD")
+        if group.wait(GROUP_S):
+            self._group = group
+        else:
+            ray.util.remove_placement_group(group)
+
+    def next_bundle(self) -> Any:
+        """The strategy that puts the next actor into its bundle; None when there is no group, or no bundle is left."""
+        if self._group is None or self._given == self._seats:
+            return None
+        self._given += 1
+        strategy = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
+        return strategy(self._group, placement_group_bundle_index=self._given - 1)
+
+    def release(self) -> None:
+        """Give the bundles back."""
+        if self._group is not None:
+            self._ray.util.remove_placement_group(self._group)
+            self._group = None
+
+
 class RayHost:
     """A `NodeHost` on Ray; `open` starts or joins it, `stop` leaves the machine as it was."""
 
@@ -105,6 +142,7 @@ class RayHost:
         self._warden = warden
         self._joined = joined
         self._links: list[RayLink] = []
+        self._spread: Spread | None = None
         self._stopped = False
 
     @classmethod
@@ -134,16 +172,23 @@ class RayHost:
         return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def spawn(self, seats: int) -> NodeLink:
-        """A new actor, spread over hosts, asking for its share of the cores but never more than are free."""
-        free = self._ray.available_resources().get("CPU", 0)
+        """A new actor, asking for its share of the cores but never more than are free.
+
+        The first `seats` of them are spread over the hosts of the cluster by one placement group; one that replaces a
+        lost actor goes wherever Ray has room.
+        """
         share = min(1.0, self.cores() * 1000 // max(1, seats) / 1000)
+        if self._spread is None:
+            self._spread = Spread(self._ray, seats, share)
+        bundle = self._spread.next_bundle()
+        free = self._ray.available_resources().get("CPU", 0)
         actor = (
             self._ray.remote(NodeActor)
             .options(
-                num_cpus=share if share <= free else 0,
+                num_cpus=share if bundle is not None or share <= free else 0,
                 max_restarts=0,
                 max_task_retries=0,
-                scheduling_strategy="SPREAD",
+                scheduling_strategy="SPREAD" if bundle is None else bundle,
             )
             .remote()
         )
@@ -158,8 +203,11 @@ class RayHost:
         self._stopped = True
         for link in self._links:
             link.abandon()
+        if self._spread is not None:
+            self._spread.release()
         if self._joined:
-            self._ray.shutdown()
+            with self._chatter.ray_speaks():
+                self._ray.shutdown()
             _hush(logging.NullHandler())
         if self._warden is not None:
             self._warden.dismiss()
@@ -174,6 +222,7 @@ def _import_ray(*, loopback: bool) -> ModuleType:
     try:
         import ray
         import ray.exceptions
+        import ray.util.scheduling_strategies
     except ImportError as error:
         raise RayUnavailable(f"Ray cannot be imported ({error}); install it or use --fleet local") from error
     return ray

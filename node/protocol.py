@@ -161,8 +161,8 @@ class NodeLink(Protocol):
         """End the node, if it still lives; it will not be asked again."""
         ...
 
-    def pid(self) -> int:
-        """Process that holds the node."""
+    def place(self) -> tuple[int, str]:
+        """Process that holds the node, and the host it is on, as the layer below names hosts."""
         ...
 
 

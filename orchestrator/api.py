@@ -148,6 +148,8 @@ class Fleet(Protocol):
 
     def pids(self) -> list[int]: ...
 
+    def hosts(self) -> list[str]: ...
+
     def close(self) -> None: ...
 
 
@@ -361,8 +363,10 @@ class Run:
         self.fleet.close()
         if not self.store_closed:
             self.store_closed = True
-            self.store.close()
-            self._hold.close()
+            try:
+                self.store.close()
+            finally:
+                self._hold.close()
 
     store_closed = False
 
@@ -387,6 +391,7 @@ class Run:
             "fleet": self.options.fleet,
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
+            "actor_hosts": self.fleet.hosts(),
             "head_pid": os.getpid(),
             "cluster_sha256": hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest(),
             "versions": {

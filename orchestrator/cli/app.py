@@ -7,6 +7,7 @@ imported when it runs, so that `--help` and completion stay quick.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from enum import StrEnum
@@ -21,6 +22,7 @@ from orchestrator.cli.migration import migration
 from orchestrator.cli.rim import rim
 from orchestrator.cli.rmm import rmm
 from orchestrator.cli.rollout_plan import rollout
+from orchestrator.engine.errors import StoreUnwritable
 from orchestrator.errors import ExitCode, UserMistake
 
 if TYPE_CHECKING:
@@ -399,12 +401,17 @@ def main() -> None:
     except UserMistake as mistake:
         hint = f"\n  {mistake.hint}" if mistake.hint else ""
         _leave(ExitCode.USER, f"realmfleet: {mistake.message}{hint}")
+    except StoreUnwritable as full:
+        hint = f"make room, then carry on: realmfleet resume {Path(full.path).parent}"
+        _leave(ExitCode.USER, f"realmfleet: {full}\n  {hint}")
     except KeyboardInterrupt:
         _leave(ExitCode.INTERRUPTED, "realmfleet: interrupted")
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(int(ExitCode.GOOD)) from None
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _leave(ExitCode.USER, f"realmfleet: the disk is full: {error}\n  make room; a run is carried on by resume")
         import traceback
 
         traceback.print_exc()

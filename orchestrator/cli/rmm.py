@@ -58,6 +58,7 @@ def call(
         Path | None, typer.Option(help="Lines of the shell to do first (`-`: standard input).", metavar="FILE")
     ] = None,
     quirks: Annotated[str, typer.Option(help="suggested, text or tf-rmm.")] = "suggested",
+    edition: Annotated[str, typer.Option(help="1.0 or 2.0: the RMI that the RMM speaks.")] = "1.0",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")] = False,
 ) -> None:
     """Make RMI calls on a fresh machine and say what they answer, and which condition refused; exit 1 if one is."""
@@ -67,7 +68,7 @@ def call(
 
     if not words and file is None:
         raise UserMistake("there is nothing to call", "realmfleet rmm call GRANULE_DELEGATE 0x880000000")
-    session = Session(quirks)
+    session = Session(quirks, edition)
     if file is not None:
         run_lines(session, _lines(file), (lambda _: None) if as_json else typer.echo, str(file))
     before = len(session.calls)
@@ -84,12 +85,13 @@ def call(
 @rmm.command("shell")
 def shell(
     quirks: Annotated[str, typer.Option(help="suggested, text or tf-rmm.")] = "suggested",
+    edition: Annotated[str, typer.Option(help="1.0 or 2.0: the RMI that the RMM speaks.")] = "1.0",
 ) -> None:
     """Talk to a fresh RMM by hand: delegate granules, build a Realm, walk its tables, ask why a call was refused."""
     from orchestrator.cli.rmm_console.session import Session
     from orchestrator.cli.rmm_console.shell import interact, run_lines
 
-    session = Session(quirks)
+    session = Session(quirks, edition)
     if sys.stdin.isatty():
         raise typer.Exit(interact(session))
     run_lines(session, sys.stdin, typer.echo, "standard input")

@@ -1,9 +1,10 @@
-"""What the engine raises: always our own fault, never a user's, and always the end of the run.
+"""What the engine raises: always the end of the run, and, but for a file that cannot be used, our own fault.
 
 EngineFault
 ├── OrderBroken          a port broke its contract about instants, numbers or endpoints
 ├── NondeterminismFound  the same inputs gave other bytes than before
-└── StoreUnreadable      a run's file is missing, damaged or of another format
+├── StoreUnreadable      a run's file is missing, damaged or of another format
+└── StoreUnwritable      a run's file takes nothing more: the disk is full, or gone
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ class NondeterminismFound(EngineFault):
 
 class StoreUnreadable(EngineFault):
     """The file at `path` cannot be read as a run; `why` is a sentence."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+class StoreUnwritable(EngineFault):
+    """The file at `path` takes nothing more; what is in it stays readable, and the run can be resumed."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from orchestrator.engine.errors import NondeterminismFound, StoreUnreadable
+from orchestrator.engine.errors import NondeterminismFound, StoreUnreadable, StoreUnwritable
 from orchestrator.engine.journal import ExternalInput
 from orchestrator.engine.trace import TraceLine
 
@@ -71,7 +72,10 @@ class Sample(Struct, frozen=True):
 
 
 class RunStore:
-    """The writing side: a trace sink, a journal, and a place for tokens and samples. One thread only."""
+    """The writing side: a trace sink, a journal, and a place for tokens and samples. One thread only.
+
+    Whatever writes raises `StoreUnwritable` when the disk is full or gone.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -107,13 +111,16 @@ class RunStore:
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep a fact about the run, such as its seed or its versions; durable at once."""
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        with self._writing():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
         self.commit()
 
     def admitted(self, entry: ExternalInput) -> None:
         """Journal an external input; durable at once."""
         body = msgspec.json.encode(entry.body, order="sorted").decode()
-        self._connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", (entry.number, entry.at_ns, "input", body))
+        row = (entry.number, entry.at_ns, "input", body)
+        with self._writing():
+            self._connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", row)
         self.commit()
 
     def beat(self, boundary_ns: int, digest: str) -> None:
@@ -121,7 +128,8 @@ class RunStore:
         if boundary_ns <= self._stored_boundary_ns:
             self._check_beat(boundary_ns, digest)
             return
-        self._connection.execute("INSERT OR REPLACE INTO beats VALUES (?, ?)", (boundary_ns, digest))
+        with self._writing():
+            self._connection.execute("INSERT OR REPLACE INTO beats VALUES (?, ?)", (boundary_ns, digest))
         self._uncommitted += 1
         if self._uncommitted >= BEATS_PER_COMMIT:
             self.commit()
@@ -132,39 +140,47 @@ class RunStore:
         if known:
             self._check_lines(lines[:known])
         first = self._lines + known
-        self._connection.executemany(
-            "INSERT INTO trace VALUES (?, ?, ?, ?, ?)",
-            (
-                (first + place, line.entry.at_ns, line.kind, line.entry.source, line.line.decode())
-                for place, line in enumerate(lines[known:])
-            ),
+        rows = (
+            (first + place, line.entry.at_ns, line.kind, line.entry.source, line.line.decode())
+            for place, line in enumerate(lines[known:])
         )
+        with self._writing():
+            self._connection.executemany("INSERT INTO trace VALUES (?, ?, ?, ?, ?)", rows)
         self._lines += len(lines)
 
     def keep_token(self, token: StoredToken) -> None:
         """Keep a token for later inspection."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?)",
-            (token.realm, token.incarnation, token.at_ns, token.machine, token.token),
-        )
+        row = (token.realm, token.incarnation, token.at_ns, token.machine, token.token)
+        with self._writing():
+            self._connection.execute("INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?)", row)
 
     def keep_samples(self, samples: Sequence[Sample]) -> None:
         """Keep metric samples."""
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)",
-            ((sample.at_ns, sample.name, sample.labels, sample.value) for sample in samples),
-        )
+        rows = ((sample.at_ns, sample.name, sample.labels, sample.value) for sample in samples)
+        with self._writing():
+            self._connection.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", rows)
 
     def commit(self) -> None:
         """Make everything written so far durable."""
-        self._connection.commit()
+        with self._writing():
+            self._connection.commit()
         self._uncommitted = 0
 
     def close(self) -> None:
         """Commit, fold the write-ahead log into the one file, and close it."""
-        self.commit()
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
+        try:
+            self.commit()
+            with self._writing():
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise StoreUnwritable(str(self._path), str(error)) from error
 
     def __enter__(self) -> RunStore:
         return self

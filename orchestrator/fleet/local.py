@@ -59,5 +59,9 @@ class LocalFleet:
         """No processes but the head's own."""
         return []
 
+    def hosts(self) -> list[str]:
+        """No hosts but the head's own."""
+        return []
+
     def close(self) -> None:
         """Nothing to end."""

@@ -83,9 +83,9 @@ class Seat:
         self._link: NodeLink = host.spawn(seats)
         self._begin(opening)
 
-    def pid(self) -> int:
-        """Process that holds the node; raises `NodeLost`."""
-        return self._link.pid()
+    def place(self) -> tuple[int, str]:
+        """Process that holds the node, and its host; raises `NodeLost`."""
+        return self._link.place()
 
     def opened(self) -> None:
         """Wait until the machines are built."""
@@ -229,7 +229,11 @@ class SeatedFleet:
 
     def pids(self) -> list[int]:
         """Processes of the nodes, in the order of their seats."""
-        return [seat.pid() for seat in self._seats]
+        return [seat.place()[0] for seat in self._seats]
+
+    def hosts(self) -> list[str]:
+        """Hosts of the nodes, in the order of their seats."""
+        return [seat.place()[1] for seat in self._seats]
 
     def machines(self) -> Sequence[str]:
         """Names of all machines, sorted."""

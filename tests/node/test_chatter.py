@@ -47,3 +47,14 @@ def test_a_stream_that_someone_else_has_replaced_is_left_alone(tmp_path: Path) -
         assert sys.stdout is theirs
     finally:
         sys.stdout = before
+
+
+def test_while_ray_is_shut_down_all_that_is_printed_is_taken_for_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Chatter(tmp_path / "ray.log") as chatter:
+        with chatter.ray_speaks():
+            print("held back until now")
+        print("ours again")
+    assert capsys.readouterr().out == "ours again\n"
+    assert (tmp_path / "ray.log").read_text() == "held back until now\n"

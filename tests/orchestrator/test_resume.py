@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -192,3 +193,26 @@ def edit(run_dir: Path, statement: str) -> None:
     connection.execute(statement)
     connection.commit()
     connection.close()
+
+
+def small_files() -> None:
+    """As on a full disk: no file grows beyond 300 000 bytes; writing more is an error, not the end of the process."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+
+def test_a_full_disk_ends_the_run_with_advice_and_the_advice_works(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "orchestrator.cli", "run", str(SMALL), "--fleet", "local"]
+    whole = subprocess.run(
+        [*words, "--out", "whole", "--json"], cwd=tmp_path, env=ENV, capture_output=True, text=True, check=True
+    )
+    full = subprocess.run(
+        [*words, "--out", "full"], cwd=tmp_path, env=ENV, capture_output=True, text=True, check=False,
+        preexec_fn=small_files,
+    )  # fmt: skip
+    assert full.returncode == 2
+    assert "full/run.db" in full.stderr
+    assert "realmfleet resume full" in full.stderr
+    assert "Traceback" not in full.stderr
+    result = resumed(tmp_path / "full")
+    assert result.trace_digest == json.loads(whole.stdout)["trace_digest"]

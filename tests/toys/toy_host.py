@@ -50,8 +50,8 @@ class ToyLink:
     def abandon(self) -> None:
         self._node = None
 
-    def pid(self) -> int:
-        return self._number
+    def place(self) -> tuple[int, str]:
+        return self._number, "here"
 
 
 class ToyHost:

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterable
 
 from orchestrator.cli.rmm_console.session import DRAM, Session
-from orchestrator.cli.rmm_console.verbs import Stopped, execute
+from orchestrator.cli.rmm_console.steps import Stopped
+from orchestrator.cli.rmm_console.verbs import execute
 from orchestrator.errors import ExitCode, UserMistake
 
 PROMPT = "rmm> "
 GREETING = (
-    f"A machine with {DRAM.size >> 20} MiB at {DRAM.base:#x} and an RMM that speaks RMI 1.0. "
+    "A machine with {mib} MiB at {base:#x} and an RMM that speaks RMI {edition}. "
     "`help` lists the verbs; try: realm, ram 0 2M, page 0 hello, rec, activate, enter, tree, why."
 )
 
@@ -34,7 +35,7 @@ def run_lines(session: Session, lines: Iterable[str], say: Callable[[str], None]
 def interact(session: Session) -> int:
     """Talk to a person until `quit` or the end of input."""
     _enable_line_editing()
-    print(GREETING)
+    print(GREETING.format(mib=DRAM.size >> 20, base=DRAM.base, edition=session.edition))
     while True:
         try:
             line = input(PROMPT)

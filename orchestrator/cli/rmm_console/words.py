@@ -6,8 +6,9 @@ import difflib
 import shlex
 from collections.abc import Iterable, Mapping
 
-from cca_machine.abi.rmi import Rmi
 from cca_machine.abi.rsi import Rsi
+from cca_machine.abi.rsi2 import Rsi2
+from cca_machine.rmm.why import Dialect
 from orchestrator.errors import UserMistake
 
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -59,15 +60,17 @@ def fields(words: Iterable[str], names: Mapping[str, int], known: Iterable[str])
     return found
 
 
-def command(text: str) -> int:
+def command(text: str, dialect: Dialect) -> int:
     """A function id: an RMI command's name with or without RMI_, or a number."""
     name = text.upper().removeprefix("RMI_")
-    if name in Rmi.__members__:
-        return int(Rmi[name])
+    members = {one.name: int(one) for one in dialect.ids}
+    if name in members:
+        return members[name]
     if text[:1].isdigit():
         return number(text, {})
-    close = difflib.get_close_matches(name, Rmi.__members__, 3, 0.5)
-    raise UserMistake(f"RMI 1.0 has no command {text}", f"did you mean {', '.join(close)}?" if close else "`help rmi`")
+    close = difflib.get_close_matches(name, members, 3, 0.5)
+    hint = f"did you mean {', '.join(close)}?" if close else "`help rmi`"
+    raise UserMistake(f"RMI {dialect.edition} has no command {text}", hint)
 
 
 def rsi(text: str) -> int:
@@ -77,6 +80,8 @@ def rsi(text: str) -> int:
     name = text.upper()
     if name.removeprefix("RSI_") in Rsi.__members__:
         return int(Rsi[name.removeprefix("RSI_")])
+    if name.removeprefix("RSI_") in Rsi2.__members__:
+        return int(Rsi2[name.removeprefix("RSI_")])
     if name.startswith("PSCI_") and name[5:] in Psci.__members__:
         return int(Psci[name[5:]])
     if text[:1].isdigit():

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cca_machine.abi.rmi import COMMANDS, Rmi
+from cca_machine.abi.rmi2 import COMMANDS_2_0, Rmi2
 from orchestrator.cli.rmm import rmm
 from orchestrator.cli.rmm_console.session import DRAM, Session
-from orchestrator.cli.rmm_console.verbs import VERBS, Stopped, execute
+from orchestrator.cli.rmm_console.steps import Stopped
+from orchestrator.cli.rmm_console.verbs import execute, verbs_of
 from orchestrator.errors import UserMistake
 
 A_REALM = ("realm", "ram 0 2M", "tables 0x200000", "page 0x200000 hello", "rec", "activate")
@@ -26,8 +28,8 @@ def run(*words: str | Path, stdin: str | None = None) -> Result:
     return CliRunner().invoke(rmm, list(map(str, words)), input=stdin)
 
 
-def after(*lines: str) -> Session:
-    session = Session()
+def after(*lines: str, edition: str = "1.0") -> Session:
+    session = Session("suggested", edition)
     for line in lines:
         execute(session, line)
     return session
@@ -70,6 +72,8 @@ def test_json_decodes_status_level_outputs_and_reason(tmp_path: Path) -> None:
         (("VERSION", *"12345678"), "more words than registers"),
         (("VERSION", "--file", "/no/such/file"), "no file"),
         (("VERSION", "--quirks", "my-own"), "quirk set"),
+        (("VERSION", "--edition", "1.1"), "no edition 1.1"),
+        (("GRANULE_DELEGATE", "0", "--edition", "2.0"), "RMI 2.0 has no command"),
     ],
 )
 def test_what_cannot_be_called_is_the_users_mistake(words: tuple[str, ...], says: str) -> None:
@@ -180,17 +184,83 @@ def test_a_piped_shell_does_its_lines_and_names_the_line_that_makes_no_sense() -
 
 
 words = st.sampled_from(
-    [*VERBS, *(fid.name for fid in Rmi), "0", "1", "-1", "$rd", "$rec", "0x1000", "2M", hex(DRAM.base), "s2sz=48",
-     "start=0", ",", "load", "rsi", "say", "HOST_CALL", "flags=0"]
+    [*verbs_of(Session("suggested", "2.0")), *(fid.name for fid in (*Rmi, *Rmi2)), "0", "1", "-1", "$rd", "$rec",
+     "0x1000", "2M", hex(DRAM.base), "s2sz=48", "planes=1", "start=0", ",", "load", "rsi", "say", "HOST_CALL",
+     "flags=0"]
 )  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(words, min_size=1, max_size=6), max_size=12))
-def test_no_line_raises_anything_but_a_mistake(lines: list[list[str]]) -> None:
-    session = after("realm", "rec")
+@given(st.lists(st.lists(words, min_size=1, max_size=6), max_size=12), st.sampled_from(["1.0", "2.0"]))
+def test_no_line_raises_anything_but_a_mistake(lines: list[list[str]], edition: str) -> None:
+    session = after("realm", "rec", edition=edition)
     for line in lines:
         try:
             assert all(isinstance(text, str) for text in execute(session, " ".join(line)))
         except (UserMistake, Stopped):
             continue
+
+
+def test_a_2_0_call_is_refused_before_activation_and_says_so() -> None:
+    done = run("call", "--edition", "2.0", "GRANULE_RANGE_DELEGATE", "0x880000000", "0x880002000")
+    assert done.exit_code == 1
+    assert "ERROR_GLOBAL" in done.stdout
+    assert "why: rmm_state: RMM_ACTIVATE has not been called" in done.stdout
+    words = ("RMM_ACTIVATE", "+", "GRANULE_RANGE_DELEGATE", "0x880000000", "0x880002000", "--json")
+    answer = json.loads(run("call", "--edition", "2.0", *words).stdout)["calls"][-1]
+    assert (answer["answer"], answer["outputs"]) == ("SUCCESS", {"out_top": "0x880002000"})
+
+
+def test_a_2_0_realm_is_built_by_hand_with_a_donated_rec_and_runs() -> None:
+    session = after(*A_REALM, edition="2.0")
+    assert "│  │  │  ├─ 0x200000 .. 0x201000  ASSIGNED RAM -> 0x890006000" in execute(session, "tree")
+    made = [(call.name, call.x[0]) for call in session.calls]
+    assert [name for name, _ in made[-5:-1]] == ["REC_CREATE", "GRANULE_RANGE_DELEGATE", "OP_MEM_DONATE", "OP_CONTINUE"]
+    assert execute(session, "enter rsi VERSION 0x10001")[-1].split()[2:] == ["0x0", "0x10001", "0x10001", "0x0"]
+    assert any(line.endswith("16  REC_AUX") for line in execute(session, "granules"))
+    ended = [*execute(session, "drop"), *execute(session, "unmap 0x200000 0x400000")]
+    assert any("OP_MEM_RECLAIM" in line for line in ended)
+    with pytest.raises(Stopped) as stopped:
+        execute(session, "destroy")
+    assert "why: realm_live_rtt" in stopped.value.lines[-1]
+    for line in ("RTT_DESTROY $rd 0x200000 3", "RTT_DESTROY $rd 0 2", "destroy"):
+        execute(session, line)
+    assert execute(session, "realms") == ["there is no Realm"]
+
+
+def test_what_an_interrupt_leaves_behind_is_listed_drawn_and_continued() -> None:
+    session = after("realm", "tables 0", "GRANULE_RANGE_DELEGATE 0x880000000 0x880002000", "irq 1", edition="2.0")
+    line = execute(session, "RTT_DATA_MAP $rd 0 0x2000 1 0x880000008")
+    assert "-> INCOMPLETE handle=0x0" in line[0]
+    assert execute(session, "ops") == ["operation 0: RTT_DATA_MAP, waits for OP_CONTINUE"]
+    assert any(text.endswith("DRAINING EMPTY held by operation 0") for text in execute(session, "tree"))
+    execute(session, "RTT_DATA_MAP_INIT $rd 0x880001000 0 0x880004000 0")
+    assert execute(session, "why")[-1] == "  -> held: a stateful operation holds the page"
+    assert "INCOMPLETE" in execute(session, "OP_CONTINUE 0 0")[0]
+    execute(session, "irq off")
+    assert "SUCCESS" in execute(session, "OP_CONTINUE 0 0")[0]
+    execute(session, "irq")
+    assert [text.split("(")[0] for text in execute(session, "page 0x4000")][1:] == ["RTT_DATA_MAP", "RTT_DATA_MAP"]
+    assert execute(session, "ops") == ["no operation is under way"]
+
+
+def test_planes_have_trees_of_their_own_that_are_drawn() -> None:
+    session = after("realm planes=1 flags1=1", "tables 0 2 1", edition="2.0")
+    drawn = execute(session, "tree")
+    assert "auxiliary tree 1" in drawn
+    assert sum("level 2 table" in line for line in drawn) == 1
+    assert "1 auxiliary plane(s), MECID 1" in execute(session, "realms")[0]
+
+
+def test_help_of_2_0_lists_its_commands_and_conditions() -> None:
+    session = Session("suggested", "2.0")
+    assert [line.split()[0] for line in execute(session, "help rmi")] == [fid.name for fid in COMMANDS_2_0]
+    assert "  handles: every context for stateful operations is taken" in execute(session, "help RTT_DATA_MAP")
+    assert any(line.startswith("share IPA") for line in execute(session, "help"))
+
+
+@pytest.mark.parametrize("line", ["realm planes=4", "realm flags=1 colour=2", "unmap 0", "share", "irq x", "drop"])
+def test_a_2_0_line_that_makes_no_sense_says_what_would(line: str) -> None:
+    with pytest.raises(UserMistake) as caught:
+        execute(Session("suggested", "2.0"), line)
+    assert caught.value.hint

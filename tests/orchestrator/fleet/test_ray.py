@@ -71,6 +71,42 @@ def test_a_killed_actor_is_replaced_and_the_run_goes_on_as_if_nothing_had_happen
     assert "raylet" not in capfd.readouterr().out
 
 
+@pytest.mark.ray
+def test_all_actors_killed_at_once_are_replaced(ray_host: Path, tmp_path: Path) -> None:
+    with RayFleet(SPECS, 3, log_path=tmp_path / "ray.log", factory=FACTORY, snapshot_every=4) as fleet:
+        run = ToyRun(fleet, PLAN)
+        run.engine.run_until(800 * MS)
+        for victim in fleet.pids():
+            os.kill(victim, signal.SIGKILL)
+        assert run.run(END).digest == local_digest()
+        assert fleet.actor_restarts >= 3
+
+
+@pytest.mark.ray
+def test_actors_killed_at_any_moment_of_beats_and_snapshots_change_nothing(ray_host: Path, tmp_path: Path) -> None:
+    with RayFleet(SPECS, 2, log_path=tmp_path / "ray.log", factory=FACTORY, snapshot_every=1) as fleet:
+        run = ToyRun(fleet, PLAN)
+        ended = threading.Event()
+
+        def kill_now_and_then() -> None:
+            for number in range(4):
+                if ended.wait(0.15 + 0.07 * number):
+                    return
+                os.kill(fleet.pids()[number % 2], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_now_and_then)
+        killer.start()
+        try:
+            for stop in range(100 * MS, END + 1, 100 * MS):
+                run.engine.run_until(stop)
+                time.sleep(0.1)
+        finally:
+            ended.set()
+            killer.join()
+        assert run.run(END).digest == local_digest()
+        assert fleet.actor_restarts >= 2
+
+
 def clean_environment() -> dict[str, str]:
     """What a fresh shell has: nothing of the Ray of this process, which would hide what a new one says."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
