@@ -77,6 +77,7 @@ class Health:
         machine = store.machines.get(message.source)
         if machine is None:
             return
+        store.touch(machine.name)
         body = message.body
         if isinstance(body, Booted):
             self._booted(store, machine, body, delivery)
@@ -210,6 +211,7 @@ class Health:
         machine = store.machines[verdict.machine]
         if verdict.boot != machine.boot:
             return
+        store.touch(machine.name)
         if not verdict.passed:
             machine.distrusted = verdict.why
             move(machine, Sign.DISTRUSTED, store.now_ns)
@@ -243,12 +245,14 @@ class Health:
                 if machine.last_heard_ns + control.suspect_after > store.now_ns:
                     self._watch(machine.last_heard_ns + control.suspect_after)
                     continue
+                store.touch(machine.name)
                 move(machine, Sign.SILENT, store.now_ns)
                 store.note(MachineSuspect(machine.name, machine.last_heard_ns, machine.lease_until_ns))
             if machine.state is MachineState.SUSPECT:
                 if leases.over_ns(store, machine) > store.now_ns:
                     self._watch(leases.over_ns(store, machine))
                 elif move(machine, Sign.LEASES_OVER, store.now_ns) is Effect.LOSE:
+                    store.touch(machine.name)
                     self._down(store, machine, "silent" if control.leases else "silent, without leases")
 
     def _down(self, store: Store, machine: MachineView, why: str) -> None:

@@ -88,6 +88,7 @@ class Drains:
         """Say of each Realm where it would go, or which rule blocks it, before anything moves."""
         for machine in drain.machines:
             store.machines[machine].cordons[drain.name] = "planned"
+            store.touch(machine)
         for realm in realms:
             verdict = admit(store, MigrationRequest(realm.name, "", drain.name, store.now_ns))
             if isinstance(verdict, Admitted):
@@ -97,6 +98,7 @@ class Drains:
             store.note(told)
         for machine in drain.machines:
             del store.machines[machine].cordons[drain.name]
+            store.touch(machine)
 
     def _ask(self, store: Store) -> None:
         """One Realm of each drain in turn, as long as the fleet's limit and those of machines leave a slot."""
