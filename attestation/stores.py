@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -136,6 +136,24 @@ class ReferenceValues:
         by_digest = self._by_digest.setdefault(reference.implementation_id, {})
         for component in reference.components:
             by_digest[component.measurement_value] = component
+
+    def revoke(self, measurements: Collection[bytes]) -> None:
+        """Mark the components with these digests as vulnerable, for every implementation; the others stay."""
+        for references in self._platform.values():
+            references[:] = [
+                msgspec.structs.replace(
+                    reference,
+                    components=tuple(
+                        msgspec.structs.replace(each, revoked=each.revoked or each.measurement_value in measurements)
+                        for each in reference.components
+                    ),
+                )
+                for reference in references
+            ]
+        for by_digest in self._by_digest.values():
+            for digest, component in by_digest.items():
+                if digest in measurements:
+                    by_digest[digest] = msgspec.structs.replace(component, revoked=True)
 
     def add_realm(self, reference: RealmReference) -> None:
         """Add a reference for a Realm image."""

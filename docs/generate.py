@@ -18,6 +18,7 @@ from orchestrator.chaos.checkers import CHECKERS
 from orchestrator.cli.app import EPILOG, app
 from orchestrator.cluster.reference import cluster_page, experiment_page
 from orchestrator.metrics.reference import markdown as metrics_page
+from orchestrator.scripting.reference import markdown as python_page
 from orchestrator.tables import LIFE_CYCLES, LifeCycle
 
 # the pages about the RMM's conditions come from the rows of the tests themselves
@@ -113,6 +114,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "life-cycles.md": life_cycle_page,
     "checkers.md": checker_page,
     "metrics.md": metrics_page,
+    "python.md": python_page,
     **SPEC_PAGES,
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,9 @@ PATIENCE_S = 600
 
 GROUP_S = 10
 """Seconds that a placement group may take; without one, Ray's own spreading has to do."""
+
+TASK_RETRIES = 3
+"""Times that a task whose worker or host was lost is begun again."""
 
 CONNECT_S = 5
 """Seconds that a cluster's address may take to accept a connection."""
@@ -195,6 +199,27 @@ class RayHost:
         link = RayLink(self._ray, actor)
         self._links.append(link)
         return link
+
+    def carry_out(
+        self, work: Callable[[Any], Any], arguments: Sequence[Any], side_by_side: int
+    ) -> Iterator[tuple[int, Any]]:
+        """Call `work` for every argument as Ray tasks, `side_by_side` at once; gives place and answer as each is done.
+
+        `work` must be repeatable: a task whose worker or host is lost runs again. What it raises is raised here.
+        """
+        task = self._ray.remote(work).options(num_cpus=1, max_retries=TASK_RETRIES)
+        waiting: dict[Any, int] = {}
+        for place, argument in enumerate(arguments):
+            waiting[task.remote(argument)] = place
+            if len(waiting) >= side_by_side:
+                yield self._first_done(waiting)
+        while waiting:
+            yield self._first_done(waiting)
+
+    def _first_done(self, waiting: dict[Any, int]) -> tuple[int, Any]:
+        [done], _ = self._ray.wait(list(waiting), num_returns=1)
+        place = waiting.pop(done)
+        return place, self._ray.get(done)
 
     def stop(self) -> None:
         """Kill our actors; leave or end Ray if it was joined or started here. May be called twice."""

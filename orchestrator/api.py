@@ -1,15 +1,8 @@
-"""The Python face of a run: open a cluster, let virtual time pass, look, finish, and read what came of it.
+"""One run: opened from a checked cluster, advanced, finished, judged, and written to its directory.
 
-    from orchestrator import open_cluster
-
-    with open_cluster("clusters/quickstart.yaml", seed=7, fleet="local") as run:
-        run.run_until("5min")
-        print(run.status())
-        result = run.finish()
-    print(result.summary.realms_running, result.trace_digest)
-
-`execute` is the same for the command line. A run is a function of cluster and seed: fleet, actors, speed and skipping
-change how long it takes, never what it is.
+`Run` is what everything else drives: the command line (`execute`), the live mode (`orchestrator.live`) and scripts
+(`orchestrator.scripting`, which is what `from orchestrator import open_fleet` gives). A run is a function of cluster,
+seed and inputs: fleet, actors, speed and skipping change how long it takes, never what it is.
 """
 
 from __future__ import annotations
@@ -38,7 +31,7 @@ from orchestrator import rundir
 from orchestrator.assembly import Assembly, assemble
 from orchestrator.chaos.checkers import judge
 from orchestrator.chaos.history import Line, read
-from orchestrator.chaos.verdict import Outcome, Verdict, facts_of
+from orchestrator.chaos.verdict import Case, Outcome, Verdict, facts_of
 from orchestrator.cluster.load import Loaded, load_text
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
@@ -48,10 +41,14 @@ from orchestrator.engine.loop import Engine
 from orchestrator.engine.run_store import RunReader, RunStore, StoredToken
 from orchestrator.engine.trace import Trace
 from orchestrator.errors import ExitCode, UserMistake
+from orchestrator.extensions import Extensions
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.inputs import Input
 from orchestrator.metrics.collect import Carried, collect
 from orchestrator.metrics.export import write_metrics
 from orchestrator.metrics.fleet_facts import fleet_facts
+from orchestrator.metrics.process import Process
+from orchestrator.operator_desk import Answer
 from orchestrator.plan import plan, trust_anchors
 from orchestrator.progress import Watch
 from orchestrator.report.summary import Summary, summarise
@@ -165,10 +162,15 @@ class Run:
         repeat: str = "",
         resumed: Sequence[ExternalInput] | None = None,
         forked: Forked | None = None,
+        extensions: Extensions = Extensions(),
     ) -> None:
-        """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, now carried on."""
+        """Open a run; `resumed` are the journaled inputs of the killed run in `options.out`, now carried on.
+
+        `extensions` are what a script adds: a score of its own, checkers of its own.
+        """
         self.cluster = cluster
         self.options = options
+        self.extensions = extensions
         self._repeat = repeat
         self._resumed = resumed
         self._forked = forked
@@ -179,6 +181,13 @@ class Run:
             self._check_door(options.record_door[0])
         self.path = options.out or rundir.choose(RUNS, f"{self.cluster.name}-{self.seed}")
         self._began = time.monotonic()
+        self._versions = {
+            "realmfleet": version("realmfleet"),
+            "python": platform.python_version(),
+            "ray": version("ray"),
+            "cryptography": version("cryptography"),
+            "cbor2": version("cbor2"),
+        }
         if resumed is None:
             rundir.create(self.path, text, replace=options.replace)
         self._hold = rundir.hold(self.path)
@@ -208,9 +217,14 @@ class Run:
             given = self._given()
             self.trace = Trace(self.store)
             self.carried = Carried()
+<<<<<<< HEAD
             self.assembly: Assembly = assemble(
                 self.plan, self._keep_token, every_heartbeat=self.options.every_heartbeat
             )
+=======
+            self.assembly: Assembly = assemble(self.plan, self._keep_token)
+            self.assembly.control.store.scoring = self.extensions.score
+>>>>>>> main
             self.engine = Engine(
                 self.cluster.control.beat,
                 self.fleet,
@@ -275,6 +289,13 @@ class Run:
             if watch is not None:
                 watch(self.engine.now_ns, self.status())
 
+    def ask(self, *bodies: Input) -> list[Answer]:
+        """Have inputs journaled and judged at the next boundary, in this order; a beat of virtual time passes."""
+        numbers = [self.engine.admit(body) for body in bodies]
+        self.run_until(self.engine.now_ns + self.cluster.control.beat)
+        answers = {answer.number: answer for answer in self.assembly.desk.take_answers()}
+        return [answers[number] for number in numbers]
+
     def _pace(self, until_ns: int) -> Callable[[int], None] | None:
         speed = self.options.speed
         if speed is None:
@@ -293,6 +314,19 @@ class Run:
         """One line: where the fleet stands as the control plane believes it."""
         return self.assembly.status()
 
+    def process(self) -> Process:
+        """What is true of this execution only, as metrics show it."""
+        return Process(
+            version=self._versions["realmfleet"],
+            python=self._versions["python"],
+            ray=self._versions["ray"],
+            actors=0 if self.options.fleet == "local" else self.fleet.actors,
+            actor_restarts=self.fleet.actor_restarts,
+            beats=self.engine.beats,
+            fleet_calls=self.engine.calls,
+            wall_ns=int((time.monotonic() - self._began) * NS_PER_S),
+        )
+
     # -- ending --------------------------------------------------------------------------------------------------------
 
     def finish(self, *, interrupted: bool = False) -> RunResult:
@@ -306,6 +340,8 @@ class Run:
             )
         lines = self._stored_lines()
         facts = facts_of(self.cluster, end_ns, self.plan.firmware.anchors)
+        verdicts = judge(lines, facts)
+        case = Case(lines, facts)
         result = RunResult(
             name=self.cluster.name,
             seed=self.seed,
@@ -313,7 +349,7 @@ class Run:
             virtual_ns=end_ns,
             wall_s=time.monotonic() - self._began,
             summary=summarise(lines, facts),
-            verdicts=tuple(judge(lines, facts)),
+            verdicts=(*verdicts, *(checker(case) for checker in self.extensions.checkers)),
             fleet=self.options.fleet,
             actors=self.fleet.actors,
             actor_restarts=self.fleet.actor_restarts,
@@ -331,7 +367,7 @@ class Run:
         if self.options.record_door is not None:
             _write_door(self.options.record_door[1], self._door)
         facts_of_fleet = fleet_facts(self.cluster, self.seed)
-        samples = collect(lines, facts_of_fleet, end_ns, verdicts=result.verdicts, carried=self.carried)
+        samples = collect(lines, facts_of_fleet, end_ns, verdicts=verdicts, carried=self.carried)
         write_metrics(self.path / rundir.METRICS, samples)
         self._write_manifest("interrupted" if interrupted else "finished", result)
         self.close()
@@ -388,19 +424,14 @@ class Run:
             "file": self.options.file,
             "until_ns": self.until_ns,
             "staged": bool(self._repeat) and self._forked is None,
+            "extensions": list(self.extensions.named),
             "fleet": self.options.fleet,
             "actors": self.fleet.actors,
             "actor_pids": self.fleet.pids(),
             "actor_hosts": self.fleet.hosts(),
             "head_pid": os.getpid(),
             "cluster_sha256": hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest(),
-            "versions": {
-                "realmfleet": version("realmfleet"),
-                "python": platform.python_version(),
-                "ray": version("ray"),
-                "cryptography": version("cryptography"),
-                "cbor2": version("cbor2"),
-            },
+            "versions": self._versions,
         }
         if self._forked is not None:
             manifest["forked"] = {"from": self._forked.source, "at_ns": self._forked.at_ns}
@@ -411,7 +442,7 @@ class Run:
 
 
 def open_cluster(file: str | Path, *, seed: int | None = None, fleet: str = "local", out: Path | None = None) -> Run:
-    """Open a run of a cluster file; raises `UserMistake` with every problem of the file."""
+    """Open a bare run of a cluster file; raises `UserMistake` with every problem of the file."""
     cluster, text = open_file(Path(file))
     return Run(cluster, text, RunOptions(seed=seed, fleet=fleet, out=out, file=str(file)))
 

@@ -7,10 +7,14 @@ order given; every message and every record of the control plane is numbered her
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from cca_machine.commands import CONTROL, Command
+from orchestrator.cluster.schema import RevokeEvent
 from orchestrator.controller import Controller, Decision, Order
 from orchestrator.engine.ports import ControlStep, Delivery, Message, Priority, Strike, TraceEntry
+from orchestrator.firmware.image import revoked_by
+from orchestrator.firmware.tcb import TcbRecovery
 from orchestrator.fleet.health import Health
 from orchestrator.fleet.heartbeats import Heartbeats, Round
 from orchestrator.migration.controller import MigrationController
@@ -31,16 +35,25 @@ def control_plane(
     sink: TokenSink | None = None,
     heartbeats: Heartbeats | None = None,
 ) -> ControlPlane:
-    """The control plane of a run: machines, `rollouts`, migrations, Realms, then `others` (chaos), in this order.
+    """The control plane of a run: revocations, machines, `rollouts`, migrations, Realms, then `others` (chaos).
 
     Whoever asks something of another controller stands before it, so that requests are served in the step they arise
     in. `sink` gets every token that reaches the verifier. Without `heartbeats`, every heartbeat is sent.
     """
     store = opening_store(made)
     verifier = Verifier(made.cluster, made.machines, made.references, made.secret, sink)
+<<<<<<< HEAD
     health = Health(verifier, granules_of, heartbeats or Heartbeats(made.cluster, made.machines))
     realms = RealmController(store, verifier)
     return ControlPlane(store, [health, *rollouts, MigrationController(store), realms, *others], health)
+=======
+    health = Health(verifier, granules_of)
+    revocations = [event for event in made.cluster.events if isinstance(event, RevokeEvent)]
+    recovery = TcbRecovery(revocations, verifier, partial(revoked_by, made.firmware, made.cluster, made.seed))
+    return ControlPlane(
+        store, [recovery, health, *rollouts, MigrationController(store), RealmController(store, verifier), *others]
+    )
+>>>>>>> main
 
 
 class ControlPlane:

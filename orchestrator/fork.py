@@ -22,7 +22,7 @@ from orchestrator.branch_point import Standing, cluster_of_text
 from orchestrator.cluster.document import plain
 from orchestrator.cluster.injection import Injection
 from orchestrator.cluster.load import Loaded, load_injection
-from orchestrator.cluster.schema import Cluster, Event, MigrateEvent, RolloutEvent, StopEvent
+from orchestrator.cluster.schema import Cluster, Event, MigrateEvent, RevokeEvent, RolloutEvent, StopEvent
 from orchestrator.engine.instant import beat_ceil
 from orchestrator.engine.journal import ExternalInput, MemoryJournal
 from orchestrator.engine.loop import Engine
@@ -86,9 +86,13 @@ def _asked(event: Event, written: dict[str, Any]) -> i.Input:
         return i.MigrateRealm(event.realm, event.to or "")
     if isinstance(event, RolloutEvent):
         return i.StartRollout(_deed(written))
+    if isinstance(event, RevokeEvent):
+        return i.RevokeFirmware(_deed(written))
     if isinstance(event, StopEvent):
         return i.StopRealm(event.realm)
-    raise UserMistake(f"an event of kind {event.kind} cannot be injected", "faults, migrate, rollout and stop can")
+    raise UserMistake(
+        f"an event of kind {event.kind} cannot be injected", "faults, migrate, rollout, revoke and stop can"
+    )
 
 
 def fork(

@@ -95,6 +95,12 @@ class AbortRollout(Struct, frozen=True, tag="abort-rollout", forbid_unknown_fiel
     rollout: str
 
 
+class RevokeFirmware(Struct, frozen=True, tag="revoke-firmware", forbid_unknown_fields=True):
+    """Revoke a firmware version or a signer from now on; `deed` is a revoke event without `kind` and `at`."""
+
+    deed: dict[str, Any]
+
+
 class InjectFault(Struct, frozen=True, tag="inject-fault", forbid_unknown_fields=True):
     """Let a fault strike now; `deed` is a fault of the cluster file without `at`."""
 
@@ -120,6 +126,7 @@ Input: TypeAlias = (
     | PauseRollout
     | ResumeRollout
     | AbortRollout
+    | RevokeFirmware
     | InjectFault
     | HealFault
 )

@@ -128,7 +128,7 @@ class LiveSession:
         """Admit what was asked, run to the next boundary, answer, publish."""
         engine = self._run.engine
         asked = self._admit()
-        engine.run_until(engine.now_ns + self._beat_ns)
+        self._run.run_until(engine.now_ns + self._beat_ns)
         for answer in self._desk.take_answers():
             waiting = self._open.pop(answer.number, None)
             if waiting is not None:
@@ -166,6 +166,6 @@ class LiveSession:
         fresh, self._lines_seen = lines[self._lines_seen :], len(lines)
         self.metrics.write(fresh)
         engine = self._run.engine
-        self.metrics.publish(engine.now_ns, engine.delivered)
+        self.metrics.publish(engine.now_ns, engine.delivered, self._run.process())
         self._shots += 1
         self.snapshot = snapshot_of(self._run.assembly, engine.now_ns, self._shots, self._lines_seen, self._pace)

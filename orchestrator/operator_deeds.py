@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from orchestrator.cluster import releases, translate
 from orchestrator.cluster.diagnostics import Finding
 from orchestrator.cluster.facts import Facts, gather
-from orchestrator.cluster.schema import Fault, Record, RolloutEvent
+from orchestrator.cluster.schema import Fault, Record, RevokeEvent, RolloutEvent
 from orchestrator.store import Store
 
 DEFAULT_LASTS = "30s"
@@ -39,6 +39,16 @@ def read_fault(deed: dict[str, Any], at: str) -> Fault | list[Finding]:
 def read_rollout(deed: dict[str, Any], at: str) -> RolloutEvent | list[Finding]:
     """The rollout that begins at `at` (a duration), or everything that is wrong with it."""
     return _read(RolloutEvent, {"component": "RMM", **deed, "kind": "rollout", "at": at})
+
+
+def read_revocation(deed: dict[str, Any], at: str) -> RevokeEvent | list[Finding]:
+    """The revocation that takes effect at `at` (a duration), or everything that is wrong with it."""
+    return _read(RevokeEvent, {**deed, "kind": "revoke", "at": at})
+
+
+def wrong_revocation(store: Store, event: RevokeEvent) -> Iterator[Finding]:
+    """What the cluster file's own checks say of a revocation."""
+    yield from releases.revocations(gather(store.cluster.model_copy(update={"events": [event]})))
 
 
 def _read(record: type[RecordT], written: dict[str, Any]) -> RecordT | list[Finding]:

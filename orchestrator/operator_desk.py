@@ -16,14 +16,21 @@ from orchestrator.chaos.storm import Storm
 from orchestrator.cluster import deeds
 from orchestrator.cluster.diagnostics import Finding, Severity, path_text, suggestion
 from orchestrator.cluster.quantities import format_duration
-from orchestrator.cluster.schema import Cluster, Fault, MachineFault, RolloutEvent, Selector
+from orchestrator.cluster.schema import Cluster, Fault, MachineFault, RevokeEvent, RolloutEvent, Selector
 from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
 from orchestrator.engine.post import OPERATOR
 from orchestrator.firmware.phases import Cue, Stage
 from orchestrator.firmware.rollout import IN_THE_WAY, Rollout, Rollouts
 from orchestrator.migration.admission import Declined, admit
-from orchestrator.operator_deeds import read_fault, read_rollout, standing, wrong_rollout
+from orchestrator.operator_deeds import (
+    read_fault,
+    read_revocation,
+    read_rollout,
+    standing,
+    wrong_revocation,
+    wrong_rollout,
+)
 from orchestrator.store import MigrationRequest, RealmState, RealmView, Store
 
 MOST_AT_ONCE = 10_000
@@ -206,6 +213,15 @@ class OperatorDesk:
     def _abort(self, store: Store, body: i.AbortRollout) -> Done:
         return self._cue(body.rollout, Cue.ABORT)
 
+    def _revoke(self, store: Store, body: i.RevokeFirmware) -> Done:
+        event = read_revocation(body.deed, format_duration(store.now_ns))
+        if not isinstance(event, RevokeEvent):
+            raise _wrong(event)
+        _refuse_if(wrong_revocation(store, event))
+        store.request_revocation(event)
+        what = f"signer {event.signer}" if event.signer else f"{event.component} {event.version}"
+        return Done((what,), f"{what} is revoked")
+
     # -- faults --------------------------------------------------------------------------------------------------------
 
     def _inject(self, store: Store, body: i.InjectFault) -> Done:
@@ -243,6 +259,7 @@ _ACTS: dict[type[Any], Callable[[OperatorDesk, Store, Any], Done]] = {
     i.PauseRollout: OperatorDesk._pause,
     i.ResumeRollout: OperatorDesk._resume,
     i.AbortRollout: OperatorDesk._abort,
+    i.RevokeFirmware: OperatorDesk._revoke,
     i.InjectFault: OperatorDesk._inject,
     i.HealFault: OperatorDesk._heal,
 }

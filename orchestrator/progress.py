@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -36,6 +36,26 @@ def watching(until_ns: int, *, quiet: bool) -> Iterator[Watch]:
             yield watch
     else:
         yield _plain(until_ns)
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[str], None]]:
+    """A place for lines like "3/40 what": a bar on a terminal that fills up, the lines themselves elsewhere."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield lambda line: print(line, file=sys.stderr, flush=True)
+        return
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def count(line: str) -> None:
+            done, slash, rest = line.partition("/")
+            if slash and done.isdecimal():
+                progress.update(task, completed=int(done), total=int(rest.partition(" ")[0]))
+            progress.update(task, description=line)
+
+        yield count
 
 
 @contextmanager

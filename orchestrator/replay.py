@@ -52,6 +52,11 @@ def replay_run(run_dir: Path, until_ns: int | None = None) -> Replayed:
         UserMistake: the directory holds no run.
     """
     manifest = rundir.read_manifest(run_dir)
+    if manifest.get("extensions"):
+        told = ", ".join(manifest["extensions"])
+        raise UserMistake(
+            f"{run_dir} was run with code of its own: {told}", "run that script again; same seed, same run"
+        )
     cluster, seed = cluster_of(run_dir), int(manifest["seed"])
     with open_run(run_dir) as reader:
         entries = reader.inputs(inputs.decode)

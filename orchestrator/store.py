@@ -11,12 +11,13 @@ the part they own and read the rest:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct, field
 
-from orchestrator.cluster.schema import Cluster, RealmKind
+from orchestrator.cluster.schema import Cluster, RealmKind, RevokeEvent
 from orchestrator.records import MachineCordoned, MachineUncordoned
 
 
@@ -269,6 +270,10 @@ class Store:
         self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
         self.attestations_wanted: list[str] = []
+        self.revocations_wanted: list[RevokeEvent] = []
+        self.reappraisals_wanted: list[str] = []
+        self.revoked_firmware: dict[tuple[str, str], None] = {}
+        """(component, version) that the verifier refuses since a revocation, as an ordered set."""
         self.losses: list[Loss] = []
         self.room = False
         """Set when a machine was admitted, uncordoned or has more room than before: placing is worth another try."""
@@ -279,6 +284,8 @@ class Store:
         self.fields: Any = None
         """What placing keeps from decision to decision (`orchestrator.scheduler.bind.Fields`)."""
         self.notes: list[Note] = []
+        self.scoring: Callable[[MachineView, RealmKind, Store], Mapping[str, int]] | None = None
+        """A script's own score in place of `orchestrator.scheduler.scores`; see `orchestrator.extensions`."""
         self.requested = False
         """Set by every request: the control plane looks again at the next boundary."""
 
@@ -336,6 +343,16 @@ class Store:
         """Have a serving Realm produce fresh evidence; a Realm in any other state attests on its way anyway."""
         self.realms[realm].attest_wanted = why
         self.attestations_wanted.append(realm)
+        self.requested = True
+
+    def request_reappraisal(self, machine: str) -> None:
+        """Have the platform token that a machine gave appraised again: reference values have changed."""
+        self.reappraisals_wanted.append(machine)
+        self.requested = True
+
+    def request_revocation(self, revocation: RevokeEvent) -> None:
+        """Have firmware revoked from the next boundary on."""
+        self.revocations_wanted.append(revocation)
         self.requested = True
 
     def request_migration(self, realm: str, to: str, why: str) -> None:

@@ -2,7 +2,7 @@
 
 Each run is a run directory like any other, in a folder named after the digest of its variant's file. A sweep that was
 interrupted is continued by giving the same command again: runs that have finished under the same file and seed are
-read, not repeated. Runs are processes of this host, one per core.
+read, not repeated. `orchestrator.sweep_runs` carries them out, as Ray tasks or as processes of this host.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ import csv
 import hashlib
 import itertools
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +19,11 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator import rundir
-from orchestrator.api import Run, RunOptions
 from orchestrator.cluster import document
 from orchestrator.cluster.load import load_text
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.report.intervals import Estimate, estimate, paired
+from orchestrator.sweep_runs import Job, RunAll
 
 MOST_RUNS = 100_000
 TABLE, SUMMARY = "runs.csv", "sweep.json"
@@ -106,7 +103,7 @@ def variants(text: str, name: str, settings: Sequence[str]) -> list[Variant]:
     for chosen in itertools.product(*axes):
         data = _tree(text, name)
         for path, value in chosen:
-            _put(data, path, value)
+            put(data, path, document.resolve_plain(value))
         variant = Variant(tuple(chosen), text if not chosen else json.dumps(data, indent=1) + "\n")
         loaded = load_text(variant.text, name)
         if loaded.value is None:
@@ -133,7 +130,7 @@ def _tree(text: str, name: str) -> Any:
         raise UserMistake(f"{name}: {refused}", "`realmfleet validate` tells more") from refused
 
 
-def _put(data: Any, path: str, value: str) -> None:
+def put(data: Any, path: str, value: Any) -> None:
     """Put a value where a dotted path leads; mappings on the way are made, places of lists must exist."""
     parts, node = path.split("."), data
     for number, part in enumerate(parts):
@@ -141,12 +138,12 @@ def _put(data: Any, path: str, value: str) -> None:
         key: Any = part
         if isinstance(node, list):
             if not part.isdecimal() or int(part) >= len(node):
-                raise UserMistake(f"--set {path}: there is no entry {part}", f"entries are 0 to {len(node) - 1}")
+                raise UserMistake(f"{path}: there is no entry {part}", f"entries are 0 to {len(node) - 1}")
             key = int(part)
         elif not isinstance(node, dict):
-            raise UserMistake(f"--set {path}: {'.'.join(parts[:number])} holds no keys", "name a path of the file")
+            raise UserMistake(f"{path}: {'.'.join(parts[:number])} holds no keys", "name a path of the file")
         if last:
-            node[key] = document.resolve_plain(value)
+            node[key] = value
         else:
             node = node[key] if isinstance(node, list) else node.setdefault(key, {})
 
@@ -155,9 +152,9 @@ def _put(data: Any, path: str, value: str) -> None:
 
 
 def sweep(
-    name: str, chosen: Sequence[Variant], seeds: Sequence[int], out: Path, jobs: int, say: Callable[[str], None]
+    name: str, chosen: Sequence[Variant], seeds: Sequence[int], out: Path, run_all: RunAll, say: Callable[[str], None]
 ) -> Sweep:
-    """Run every variant under every seed, `jobs` at a time, and write table and summary to `out`."""
+    """Run every variant under every seed by `run_all`, and write table and summary to `out`."""
     wanted = [(number, seed) for number in range(len(chosen)) for seed in seeds]
     if len(wanted) > MOST_RUNS:
         raise UserMistake(f"{len(wanted)} runs are more than {MOST_RUNS}", "fewer values or seeds")
@@ -166,7 +163,9 @@ def sweep(
     reused = len(done)
     say(f"{len(wanted)} runs, {reused} of them finished before")
     todo = [pair for pair in wanted if pair not in done]
-    for number, (pair, result) in enumerate(_run_all(chosen, todo, out, jobs), reused + 1):
+    jobs = [Job(chosen[number].text, seed, str(_place(chosen[number], seed, out))) for number, seed in todo]
+    for number, (place, result) in enumerate(run_all(jobs), reused + 1):
+        pair = todo[place]
         done[pair] = result
         say(f"{number}/{len(wanted)}  seed {pair[1]}  {chosen[pair[0]].name}  ({result['wall_s']:.1f} s)")
     runs = [SweptRun(number, seed, done[number, seed]) for number, seed in wanted]
@@ -174,35 +173,6 @@ def sweep(
     write_table(out / TABLE, chosen, runs)
     (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
     return told
-
-
-def _run_all(
-    chosen: Sequence[Variant], todo: Sequence[tuple[int, int]], out: Path, jobs: int
-) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
-    """Results as they come; order does not matter, for the table is made from all of them."""
-    if not todo:
-        return
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: dict[Future[dict[str, Any]], tuple[int, int]] = {
-            pool.submit(run_one, chosen[number].text, seed, str(_place(chosen[number], seed, out))): (number, seed)
-            for number, seed in todo
-        }
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def run_one(text: str, seed: int, out: str) -> dict[str, Any]:
-    """One run in this process; a directory that a killed run left is replaced."""
-    loaded = load_text(text, out)
-    assert loaded.value is not None, loaded.render()
-    options = RunOptions(seed=seed, fleet="local", out=Path(out), replace=True, file=str(Path(out) / rundir.CLUSTER))
-    with Run(loaded.value, text, options) as run:
-        run.run_until(run.until_ns)
-        return run.finish().as_json()
 
 
 def _place(variant: Variant, seed: int, out: Path) -> Path:
@@ -268,8 +238,3 @@ def write_table(path: Path, chosen: Sequence[Variant], runs: Sequence[SweptRun])
             row = [run.seed, run.result["trace_digest"], " ".join(failed), run.result["wall_s"]]
             values = [value for _, value in chosen[run.variant].settings]
             writer.writerow([*values, *row, *(figure(run.result) for figure in FIGURES.values())])
-
-
-def cores() -> int:
-    """How many runs fit side by side on this host."""
-    return os.cpu_count() or 1

@@ -92,6 +92,24 @@ _PROGRESS = Row(
     ),
 )
 
+_TRUST = Row(
+    "Trust",
+    (
+        Panel(
+            "Realms without trust",
+            "Realms that run on firmware that was revoked and were not proven anew. A rollout of the fix empties it.",
+            (Query("realmfleet_realms_without_trust", "Realms"),),
+            width=12,
+        ),
+        Panel(
+            "Revocations",
+            "Firmware versions or signers revoked at the verifier so far.",
+            (Query("realmfleet_firmware_revocations_total", "revocations"),),
+            width=12,
+        ),
+    ),
+)
+
 _COST = Row(
     "Cost",
     (
@@ -116,6 +134,6 @@ DASHBOARD = Dashboard(
     Board.ROLLOUT,
     "Firmware rollout",
     "Does new firmware arrive, and at what cost?",
-    (_VERDICT, _PROGRESS, _COST),
+    (_VERDICT, _PROGRESS, _TRUST, _COST),
     (Variable("rollout", "realmfleet_rollout_wave", "rollout"),),
 )

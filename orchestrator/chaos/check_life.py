@@ -55,7 +55,7 @@ def lease_respected(case: Case) -> Verdict:
         by_machine.setdefault(life.machine, []).append(life)
     for cut in case.of("fault.injected"):
         over_ns = cut.at_ns + facts.lease_ns
-        healed_ns = cut.what["until_ns"]
+        healed_ns = case.undone_ns(cut)
         for machine in _cut_off(cut):
             for life in by_machine.get(machine, ()):
                 judged += 1
@@ -117,8 +117,8 @@ def _calm(case: Case, wanted: dict[str, Line]) -> tuple[int, Line | None]:
     """From when nothing disturbs any more, and the line that says so."""
     calm_ns, cause = 0, None
     for line in case.of("fault.injected"):
-        if line.what["until_ns"] >= calm_ns:
-            calm_ns, cause = line.what["until_ns"], line
+        if case.undone_ns(line) >= calm_ns:
+            calm_ns, cause = case.undone_ns(line), line
     for line in wanted.values():
         if line.at_ns > calm_ns:
             calm_ns, cause = line.at_ns, line

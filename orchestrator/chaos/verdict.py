@@ -74,6 +74,15 @@ class Case:
         """Every stretch in which a Realm executed somewhere, by beginning."""
         return lives(self.lines)
 
+    @cached_property
+    def _healed(self) -> dict[str, int]:
+        return {line.what["fault"]: line.at_ns for line in self.of("fault.healed")}
+
+    def undone_ns(self, injected: Line) -> int:
+        """When an injected fault ends: where it was healed, which may be early; else where its lease ends."""
+        until_ns: int = injected.what["until_ns"]
+        return self._healed.get(injected.what["fault"], until_ns)
+
     def of(self, *kinds: str) -> list[Line]:
         """Lines of these kinds, in order."""
         return [line for line in self.lines if line.kind in kinds]

@@ -22,6 +22,7 @@ from orchestrator.cli.migration import migration
 from orchestrator.cli.rim import rim
 from orchestrator.cli.rmm import rmm
 from orchestrator.cli.rollout_plan import rollout
+from orchestrator.cli.tcb import tcb
 from orchestrator.engine.errors import StoreUnwritable
 from orchestrator.errors import ExitCode, UserMistake
 
@@ -51,6 +52,7 @@ app.add_typer(rim, name="rim")
 app.add_typer(firmware, name="firmware")
 app.add_typer(rollout, name="rollout")
 app.add_typer(migration, name="migration")
+app.add_typer(tcb, name="tcb")
 runs.register(app)
 live.register(app)
 

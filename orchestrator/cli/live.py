@@ -209,13 +209,13 @@ def realm_launch(
     as_json: AsJson = False,
 ) -> None:
     """Launch more Realms of a kind."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("realms", body={"kind": kind, "count": count}))
+    act(address, token_file, as_json, lambda fleet: fleet.post("realms", body={"kind": kind, "count": count}))
 
 
 @realm.command("stop")
 def realm_stop(name: RealmName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False) -> None:
     """Stop a Realm for good."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("realms", name, "stop"))
+    act(address, token_file, as_json, lambda fleet: fleet.post("realms", name, "stop"))
 
 
 @realm.command("delete")
@@ -223,7 +223,7 @@ def realm_delete(
     name: RealmName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False
 ) -> None:
     """Stop a Realm if it still runs, and show it no more."""
-    _act(address, token_file, as_json, lambda fleet: fleet.delete("realms", name))
+    act(address, token_file, as_json, lambda fleet: fleet.delete("realms", name))
 
 
 @realm.command("migrate")
@@ -235,7 +235,7 @@ def realm_migrate(
     as_json: AsJson = False,
 ) -> None:
     """Move a serving Realm (modelled: Realm migration has no public Arm ABI)."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("realms", name, "migrate", body={"to": to}))
+    act(address, token_file, as_json, lambda fleet: fleet.post("realms", name, "migrate", body={"to": to}))
 
 
 @machine.command("cordon")
@@ -247,7 +247,7 @@ def machine_cordon(
     as_json: AsJson = False,
 ) -> None:
     """Keep new Realms and migrations away from a machine."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "cordon", body={"why": why}))
+    act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "cordon", body={"why": why}))
 
 
 @machine.command("uncordon")
@@ -255,7 +255,7 @@ def machine_uncordon(
     name: MachineName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False
 ) -> None:
     """Take an operator's cordon back."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "uncordon"))
+    act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "uncordon"))
 
 
 @rollout.command("start")
@@ -276,7 +276,7 @@ def rollout_start(
     waves = [_wave(text) for text in wave or ("1", "30%", "100%")]
     body = {"release": release, "strategy": strategy, "waves": waves, "bake": bake, "rollback": rollback}
     body["max_failures"] = max_failures
-    _act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", body=body))
+    act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", body=body))
 
 
 @rollout.command("pause")
@@ -284,7 +284,7 @@ def rollout_pause(
     name: RolloutName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False
 ) -> None:
     """Start nothing further until it is resumed."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "pause"))
+    act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "pause"))
 
 
 @rollout.command("resume")
@@ -292,7 +292,7 @@ def rollout_resume(
     name: RolloutName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False
 ) -> None:
     """Let a paused rollout go on."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "resume"))
+    act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "resume"))
 
 
 @rollout.command("abort")
@@ -300,7 +300,7 @@ def rollout_abort(
     name: RolloutName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False
 ) -> None:
     """Give a rollout up; machines under way come to the end of their own table."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "abort"))
+    act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "abort"))
 
 
 @fault.command("inject")
@@ -323,15 +323,17 @@ def fault_inject(
     as_json: AsJson = False,
 ) -> None:
     """Let a fault strike now; it heals itself after --for."""
+    from orchestrator.scripting.faults import side
+
     body: dict[str, Any] = {"fault": kind, "for": lasts, "loss": loss, "delay": delay}
     if between:
-        body["between"] = [_side(text) for text in between]
+        body["between"] = [side(text) for text in between]
         body["one_way"] = one_way
     else:
         chosen = {"machine": machine, "rack": rack, "realm": realm, "count": count}
         body["select"] = {key: value for key, value in chosen.items() if value is not None}
     wanted = {key: value for key, value in body.items() if value is not None}
-    _act(address, token_file, as_json, lambda fleet: fleet.post("faults", body=wanted))
+    act(address, token_file, as_json, lambda fleet: fleet.post("faults", body=wanted))
 
 
 @fault.command("heal")
@@ -342,7 +344,7 @@ def fault_heal(
     as_json: AsJson = False,
 ) -> None:
     """Undo a fault before its time."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("faults", name, "heal"))
+    act(address, token_file, as_json, lambda fleet: fleet.post("faults", name, "heal"))
 
 
 def scale(
@@ -353,7 +355,7 @@ def scale(
     as_json: AsJson = False,
 ) -> None:
     """Launch or stop Realms of a kind in a live fleet until so many are wanted."""
-    _act(address, token_file, as_json, lambda fleet: fleet.post("scale", body={"kind": kind, "count": count}))
+    act(address, token_file, as_json, lambda fleet: fleet.post("scale", body={"kind": kind, "count": count}))
 
 
 def apply(
@@ -368,7 +370,7 @@ def apply(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserMistake(f"cannot read {file}: {error}", "check the path") from error
-    _act(address, token_file, as_json, lambda fleet: fleet.post("apply", body={"text": text, "dry_run": dry_run}))
+    act(address, token_file, as_json, lambda fleet: fleet.post("apply", body={"text": text, "dry_run": dry_run}))
 
 
 def clock(
@@ -395,7 +397,7 @@ def _client(address: str, token_file: Path | None) -> LiveClient:
     return LiveClient(address, read_token(token_file, TOKEN_VARIABLE))
 
 
-def _act(address: str, token_file: Path | None, as_json: bool, ask: Callable[[LiveClient], Any]) -> None:
+def act(address: str, token_file: Path | None, as_json: bool, ask: Callable[[LiveClient], Any]) -> None:
     """Ask, show the answer, and leave: 0 done, 1 the fleet refused, 4 not decided yet."""
     from orchestrator.cli.live_client import ActionRefused
 
@@ -428,15 +430,6 @@ def _number(text: str) -> int:
     if not text.isdecimal():
         raise UserMistake(f"--wave {text} is neither a number nor a share", "write 1, or 30%")
     return int(text)
-
-
-def _side(text: str) -> Any:
-    if text == "control":
-        return text
-    key, colon, name = text.partition(":")
-    if not colon or key not in ("machine", "rack", "realm"):
-        raise UserMistake(f"--between {text} names no end", "control, machine:NAME, rack:NAME or realm:NAME")
-    return {key: name}
 
 
 def _counts(counts: dict[str, int]) -> str:

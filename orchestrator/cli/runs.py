@@ -165,6 +165,8 @@ def sweep(
     ] = None,
     seeds: Annotated[str, typer.Option(help="One seed, or a range like 1..20.")] = "1..5",
     jobs: Annotated[int | None, typer.Option(help="Runs side by side; default: one per core.", min=1, max=1024)] = None,
+    fleet: Annotated[str, typer.Option(help="ray (each run a Ray task) or local (processes of this host).")] = "ray",
+    ray_address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the sweep (default: runs/NAME-sweep).")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -172,20 +174,21 @@ def sweep(
     import msgspec
 
     from orchestrator import sweep as sweeping
+    from orchestrator import sweep_runs
     from orchestrator.api import RUNS, open_file
+    from orchestrator.progress import counting
 
+    _check_fleet(fleet)
     cluster, text = open_file(file)
     chosen = sweeping.variants(text, str(file), settings or [])
     folder = out or RUNS / f"{cluster.name}-sweep"
     folder.mkdir(parents=True, exist_ok=True)
-    done = sweeping.sweep(
-        cluster.name,
-        chosen,
-        _seeds(seeds),
-        folder,
-        jobs or sweeping.cores(),
-        lambda line: typer.echo(line, err=True),
-    )
+    if fleet == "ray":
+        run_all = sweep_runs.tasks(ray_address, jobs, folder / "ray.log")
+    else:
+        run_all = sweep_runs.processes(jobs or sweep_runs.cores())
+    with counting() as say:
+        done = sweeping.sweep(cluster.name, chosen, _seeds(seeds), folder, run_all, say)
     if as_json:
         _print_json({"kind": "sweep", "schema_version": 1, **msgspec.to_builtins(done)})
     else:

@@ -103,6 +103,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.limits,
     releases.waves,
     releases.firmware_floor,
+    releases.revocations,
     deeds.events,
     deeds.starts,
     deeds.arrivals,

@@ -16,6 +16,7 @@ from orchestrator.cluster.schema import (
     LinkFault,
     MachineFault,
     MigrateEvent,
+    RevokeEvent,
     RolloutEvent,
     Selector,
     Side,
@@ -30,7 +31,7 @@ def events(facts: Facts) -> Iterator[Finding]:
     for index, event in enumerate(facts.cluster.events):
         path: Path = ("events", index)
         yield from _before_the_end(facts, (*path, "at"), event.at)
-        if isinstance(event, RolloutEvent):
+        if isinstance(event, RolloutEvent | RevokeEvent):
             continue
         if isinstance(event, DrainEvent):
             yield from _drained(facts, path, event)

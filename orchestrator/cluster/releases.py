@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from orchestrator.cluster.diagnostics import Finding, Path, Severity, suggestion
 from orchestrator.cluster.facts import Facts, unknown_name
 from orchestrator.cluster.quantities import PPM, format_duration, format_size, version_key
-from orchestrator.cluster.schema import Cluster, Component, Endorsing, Firmware, RolloutEvent, Wave
+from orchestrator.cluster.schema import Cluster, Component, Endorsing, Firmware, RevokeEvent, RolloutEvent, Wave
 
 BOOT_COMPONENTS = ("BL2", "BL31", "RMM")
 """What a machine cannot boot a Realm world without."""
@@ -209,6 +209,29 @@ def _covered(wave: Wave, left: int) -> int:
     if wave.machines is not None:
         return min(wave.machines, left)
     return -(-left * (wave.share or 0) // PPM)
+
+
+def revocations(facts: Facts) -> Iterator[Finding]:
+    """A revocation names a signer, or a component and a version of it that some release holds."""
+    firmware = facts.cluster.firmware
+    for index, event in enumerate(facts.cluster.events):
+        if not isinstance(event, RevokeEvent):
+            continue
+        path: Path = ("events", index)
+        by_version = event.component is not None and event.version is not None
+        if by_version == (event.signer is not None) or (event.component is None) != (event.version is None):
+            yield Finding(path, "give component and version, or signer", "for example component: RMM, version: 1.0.0")
+        elif event.signer is not None and event.signer not in firmware.signers:
+            yield unknown_name((*path, "signer"), "signer", event.signer, firmware.signers)
+        elif event.version is not None:
+            held = [
+                release.components[event.component].version
+                for release in firmware.releases.values()
+                if event.component in release.components
+            ]
+            if event.version not in held:
+                message = f"no release holds {event.component} {event.version}"
+                yield Finding((*path, "version"), message, f"there is {', '.join(dict.fromkeys(held)) or 'none'}")
 
 
 def firmware_floor(facts: Facts) -> Iterator[Finding]:

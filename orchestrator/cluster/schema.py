@@ -295,6 +295,19 @@ class RolloutEvent(Record):
     rollback: bool = Field(False, description="When it holds, bring what is done back, where the counters permit it.")
 
 
+class RevokeEvent(Record):
+    """A firmware version or a signer is revoked: from then on the verifier refuses evidence over what it stands for."""
+
+    kind: Literal["revoke"] = Field("revoke", description="What happens.")
+    at: Duration = Field(description="When.")
+    component: ComponentName | None = Field(None, description="Component, together with version.")
+    version: Version | None = Field(None, description="Its version that is known to be vulnerable.")
+    signer: Name | None = Field(None, description="Or a signer whose signatures count no more.")
+    realms: Literal["keep", "reattest"] = Field(
+        "keep", description="Realms there go on without trust, or must attest at once, which stops those refused."
+    )
+
+
 class StopEvent(Record):
     """An operator stops one Realm for good."""
 
@@ -336,7 +349,7 @@ class DrainEvent(Record):
     dry_run: bool = Field(False, description="Only say, Realm by Realm, where it would go or what blocks it.")
 
 
-Event = Annotated[MigrateEvent | DrainEvent | RolloutEvent | StopEvent, Field(discriminator="kind")]
+Event = Annotated[MigrateEvent | DrainEvent | RolloutEvent | RevokeEvent | StopEvent, Field(discriminator="kind")]
 
 
 class Selector(Record):

@@ -7,8 +7,9 @@ keys derive from the run seed, so the same run signs the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from attestation import firmware
@@ -17,8 +18,9 @@ from attestation.firmware_policy import Endorsing, SigningPolicy
 from attestation.keys import PublicKey, SigningKey, derive_key
 from attestation.stores import ComponentReference, PlatformReference
 from orchestrator.cluster import schema
-from orchestrator.cluster.schema import Cluster, Component
+from orchestrator.cluster.schema import Cluster, Component, RevokeEvent
 from orchestrator.engine.streams import run_seed
+from orchestrator.firmware.tcb import RevokedImage
 
 
 class SignedComponent(Struct, frozen=True):
@@ -106,6 +108,30 @@ def signing_policy(cluster: Cluster, ids: Mapping[str, bytes]) -> SigningPolicy:
         revoked_signers=tuple(ids[name] for name in given.revoked_signers),
         revoked_versions=tuple((str(each.component), each.version) for each in given.revoked_versions),
     )
+
+
+def revoked_by(
+    firmware_set: FirmwareSet, cluster: Cluster, seed: int, events: Sequence[RevokeEvent]
+) -> list[RevokedImage]:
+    """The images that nobody should trust under these revocations; whether signatures suffice is EL3's own question."""
+    keys = {name: _signer(run_seed(seed), name).public for name in cluster.firmware.signers}
+    anchors = {firmware.signer_id(key): key for key in keys.values()}
+    policy = firmware_set.policy
+    signers = [firmware.signer_id(keys[event.signer]) for event in events if event.signer is not None]
+    versions = [(event.component, event.version) for event in events if event.component and event.version]
+    after = msgspec.structs.replace(
+        policy,
+        revoked_signers=(*policy.revoked_signers, *signers),
+        revoked_versions=(*policy.revoked_versions, *versions),
+    )
+    found = []
+    for (release, name), signed in sorted(firmware_set.components.items()):
+        try:
+            firmware.verify_image(signed.image, anchors, after)
+        except Refused:
+            if signed.accepted:
+                found.append(RevokedImage(release, name, signed.version, signed.measurement))
+    return found
 
 
 def payload(name: str, component: Component) -> bytes:

@@ -28,7 +28,7 @@ from orchestrator.firmware.records import (
     WaveFinished,
     WaveStarted,
 )
-from orchestrator.firmware.update import Goal, Update, Updater
+from orchestrator.firmware.update import Goal, Update, Updater, answers
 from orchestrator.firmware.waves import at_once, next_opening, rollout_order, wave_size
 from orchestrator.store import MachineState, Store
 
@@ -118,7 +118,7 @@ class Rollout:
         for update in self._waiting():
             if room <= 0 or next_opening(self.event, store.now_ns) != store.now_ns:
                 return
-            heard = store.machines[update.machine].state is MachineState.ADMITTED
+            heard = answers(store.machines[update.machine])
             why = "" if heard else "silent when its turn came"
             self._move(update, Input.TAKEN if heard else Input.LOST, why, store, decision)
             room -= heard
@@ -137,7 +137,7 @@ class Rollout:
         booted, state.booted = state.booted, []
         for machine in booted:
             self._after_boot(state.updates[machine], store, decision)
-        for machine in [m for m in state.absent if store.machines[m].state is MachineState.ADMITTED]:
+        for machine in [m for m in state.absent if answers(store.machines[m])]:
             self._come_back(state.updates[machine], store, decision)
 
     def _gone(self, update: Update, store: Store) -> bool:
@@ -218,7 +218,7 @@ class Rollout:
         limit = wave_size(self.event.waves[state.wave - 1], len(waiting)) if planned else len(waiting)
         state.members, left = [], []
         for machine in waiting:
-            heard = store.machines[machine].state is MachineState.ADMITTED
+            heard = answers(store.machines[machine])
             if not heard:
                 self._move(state.updates[machine], Input.LOST, "silent when its wave came", store, decision)
             elif len(state.members) < limit:
@@ -386,6 +386,8 @@ def way_back(event: RolloutEvent, store: Store) -> tuple[str, str]:
         return "", f"machines came from {len(booted)} releases ({', '.join(booted)}): there is no one way back"
     old = firmware.releases[booted[0]].components[name]
     new = firmware.releases[event.release].components[name]
+    if (name, old.version) in store.revoked_firmware:
+        return booted[0], f"{name} {old.version} is revoked: nobody would trust a machine that runs it"
     if old.security_version < new.security_version:
         why = f"{name} {old.version} has security version {old.security_version}, and {new.security_version} is burnt"
         return booted[0], f"{why} wherever {new.version} ran: such a machine refuses it"

@@ -28,6 +28,7 @@ from cca_machine.commands import (
 from orchestrator.controller import Decision, Order
 from orchestrator.firmware.phases import ANSWERED_IN, MACHINE_TABLE, UNDER_WAY, Effect, Input, Phase
 from orchestrator.firmware.records import RolloutMachine
+from orchestrator.fleet.health import UNDER_APPRAISAL
 from orchestrator.store import MachineState, MachineView, RealmState, RealmView, Store
 
 ATTEMPTS = 3
@@ -79,6 +80,11 @@ class Update(Struct):
     left: int = 0
     """Realms that were there when an evacuation last got on."""
     why: str = ""
+
+
+def answers(view: MachineView) -> bool:
+    """Whether a rollout may take the machine: it is heard; that its firmware is not trusted is what updates are for."""
+    return view.state in (MachineState.ADMITTED, MachineState.REFUSED)
 
 
 class Updater:
@@ -201,7 +207,7 @@ class Updater:
 
     def _appraising(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
         token = view.platform_token_sha256
-        if view.distrusted:
+        if view.distrusted not in ("", UNDER_APPRAISAL):
             return Input.REFUSED, f"platform token of the new firmware is refused: {view.distrusted}"
         fresh = token == update.token_expected if update.token_expected else token not in ("", update.token_before)
         if view.state is MachineState.ADMITTED and fresh:

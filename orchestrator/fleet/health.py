@@ -29,6 +29,9 @@ from orchestrator.records import (
 )
 from orchestrator.store import Capacity, MachineState, MachineView, RealmView, Store
 
+UNDER_APPRAISAL = "its new platform token is with the verifier"
+"""Why a machine whose former token was refused stays untrusted after it changed its firmware, for the time being."""
+
 
 class PlatformVerdict(Struct, frozen=True):
     """What the verifier says of a platform token, and the exact instants (virtual ns) of its arrival and its reply."""
@@ -51,6 +54,10 @@ class PlatformVerifier(Protocol):
         self, machine: str, boot: int, platform_token: bytes, rak: bytes, arrived_ns: int
     ) -> PlatformVerdict:
         """Judge a platform token that arrived at `arrived_ns`; never raises for evidence, however bad."""
+        ...
+
+    def reappraise_platform(self, machine: str, boot: int, now_ns: int) -> PlatformVerdict | None:
+        """Judge the token that the machine was last accepted with once more; None when there is none."""
         ...
 
 
@@ -90,6 +97,8 @@ class Health:
             machine.heartbeat_ns = max(machine.heartbeat_ns, message.sent_ns)
             machine.versions = dict(body.versions)
             machine.platform_token_sha256, machine.rak = "", b""
+            if machine.distrusted:
+                machine.distrusted = UNDER_APPRAISAL
             self._appraise(machine, body.platform_token, body.rak, delivery.arrives_ns)
         elif isinstance(body, Refused):
             where = (machine.name, body.command, body.subject, body.incarnation)
@@ -176,6 +185,11 @@ class Health:
     def decide(self, store: Store, now_ns: int) -> Decision:
         """Act on verdicts and on silence, and ask machines that are back at once; rounds come after every decision."""
         decision = Decision()
+        again, store.reappraisals_wanted = store.reappraisals_wanted, []
+        for name in again:
+            verdict = self._verifier.reappraise_platform(name, store.machines[name].boot, now_ns)
+            if verdict is not None:
+                self._verdicts.append(verdict)
         self._take_verdicts(store, decision)
         if self._scan_ns is not None and self._scan_ns <= now_ns:
             self._scan(store)
@@ -214,6 +228,7 @@ class Health:
         store.touch(machine.name)
         if not verdict.passed:
             machine.distrusted = verdict.why
+            machine.platform_token_sha256, machine.rak = "", b""
             move(machine, Sign.DISTRUSTED, store.now_ns)
             why = MachineDistrusted(machine.name, machine.boot, verdict.reason, verdict.why)
             store.note(why, verdict.replied_ns)

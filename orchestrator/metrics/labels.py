@@ -23,6 +23,7 @@ from orchestrator.engine.post import MessageLost
 from orchestrator.engine.trace import kind_of
 from orchestrator.firmware.phases import Phase, Stage
 from orchestrator.firmware.records import RolloutRecord
+from orchestrator.firmware.tcb import TcbRecord
 from orchestrator.metrics.metric import Label, closed
 from orchestrator.report.availability import Cause
 from orchestrator.scheduler.filters import FILTERS
@@ -101,6 +102,6 @@ ASKED = closed("asked", *tags(inputs.Input))
 INPUT_RESULT = closed("result", "accepted", "unknown", "conflict", "invalid")
 RECORD_KIND = closed(
     "kind",
-    *tags(commands.Record, records.ControlRecord, RolloutRecord, ChaosRecord, inputs.OperatorRecord),
+    *tags(commands.Record, records.ControlRecord, RolloutRecord, TcbRecord, ChaosRecord, inputs.OperatorRecord),
     kind_of(MessageLost("", 0)),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -127,13 +127,15 @@ class Verifier:
         self._introduced: set[str] = set()
         self._challenges = 0
         self._anchors = TrustAnchors()
-        self._references = references
+        self._references = ReferenceValues(*references.records())
+        self._accepted: dict[str, tuple[bytes, bytes]] = {}
+        """Platform token and RAK that each machine was last accepted with."""
         self._cache = PlatformCache()
         self._broker = Broker(
             secrets(cluster, seed),
             release_policy(cluster),
             self._anchors,
-            references,
+            self._references,
             trusted_platforms=self._cache,
             session_lifetime_ns=SESSION_LIFETIME_NS,
         )
@@ -154,9 +156,20 @@ class Verifier:
         except Refused as refusal:
             reason, why = refusal.reason, str(refusal)
         passed = not reason
+        if passed:
+            self._accepted[machine] = platform_token, rak
         return PlatformVerdict(
             machine, boot, digest, rak if passed else b"", passed, reason, why, arrived_ns, replied_ns
         )
+
+    def reappraise_platform(self, machine: str, boot: int, now_ns: int) -> PlatformVerdict | None:
+        """Judge the token that the machine was last accepted with once more; None when there is none."""
+        accepted = self._accepted.get(machine)
+        return self.appraise_platform(machine, boot, *accepted, now_ns) if accepted is not None else None
+
+    def revoke(self, measurements: Collection[bytes]) -> None:
+        """Refuse evidence over firmware components with these digests from now on, whatever was said before."""
+        self._references.revoke(measurements)
 
     def _judge_platform(self, platform_token: bytes, rak: bytes) -> VerifiedPlatform:
         verified = verify_platform(platform_token, self._anchors, trusted_platforms=self._cache)
@@ -212,6 +225,7 @@ class Verifier:
             tiers = _tiers(decision.appraisal)
             return EvidenceVerdict(subject, session, False, reason, detail, digest, rim, tiers, service)
         verified = decode(token, self._cache.platform)
+        self._accepted[subject.machine] = verified.platform.token, verified.realm.claims.public_key
         return EvidenceVerdict(
             subject, session, True, "", detail, digest, rim, _tiers(decision.appraisal), service,
             rak=verified.realm.claims.public_key, platform_token=verified.platform.token,

@@ -1,8 +1,15 @@
 """Binding: the best machine that passed every filter, and the record of why.
 
+<<<<<<< HEAD
 Decisions come from fields (`orchestrator.scheduler.field`), one per kind of Realm, which are kept with the store and
 look again only at machines that changed. The answer is that of a full look at every machine: the same choice, the same
 counts, the same samples. Ties go to the smaller name.
+=======
+One `Round` serves one step of the control plane. The first wish of each sort looks at every machine; later ones pop
+from a heap whose entries are rescored when they come up. Within a round nothing becomes free, so scores only fall and
+what was refused stays refused: the lazy heap finds exactly what a full look would find. Ties go to the smaller name.
+A script's own score may rise as well, so with one every wish takes a full look.
+>>>>>>> main
 """
 
 from __future__ import annotations
@@ -74,6 +81,7 @@ class Round:
 
     def choose(self, wish: Wish) -> Choice:
         """The best machine for the wish under the present belief; changes nothing."""
+<<<<<<< HEAD
         store, field = self._store, self._fields.of(wish.kind)
         refused, samples = dict(field.refused), field.first_refused(SAMPLES)
         for name in wish.excluded:
@@ -86,6 +94,13 @@ class Round:
         best = [score(store, store.machines[name], wish) for name in field.best(BEST, wish.excluded)]
         counts = {filter: count for filter, count in sorted(refused.items()) if count}
         why = Explanation(len(store.machines), counts, _told(store, samples, wish), tuple(best))
+=======
+        field = self._fields.get(wish)
+        if field is None or self._store.scoring is not None:
+            field = self._fields[wish] = _Field(self._store, wish)
+        best = field.best(self._store, wish)
+        why = Explanation(field.considered, dict(sorted(field.refused.items())), dict(field.samples), tuple(best))
+>>>>>>> main
         return Choice(best[0].machine if best else "", why)
 
     def place(self, realm: RealmView, wish: Wish) -> Choice:

@@ -79,6 +79,15 @@ class Rollout(Body):
     max_failures: int = Field(0, ge=0, le=1_000_000)
 
 
+class Revocation(Body):
+    """A component and its version, or a signer, and what becomes of Realms there."""
+
+    component: str | None = None
+    version: str | None = None
+    signer: str | None = None
+    realms: Literal["keep", "reattest"] = "keep"
+
+
 class Fault(Body):
     """A fault as the cluster file writes it, without `at`: machine faults `select`, link faults stand `between`."""
 
@@ -113,6 +122,7 @@ def routes(context: Context) -> APIRouter:
     _realms(router, context)
     _machines(router, context)
     _rollouts(router, context)
+    _revocations(router, context)
     _faults(router, context)
     _clock(router, context)
     return router
@@ -185,6 +195,13 @@ def _rollouts(router: APIRouter, context: Context) -> None:
     async def abort(name: str) -> Response:
         """Give a rollout up; machines under way come to the end of their own table."""
         return await _ask(context, i.AbortRollout(name))
+
+
+def _revocations(router: APIRouter, context: Context) -> None:
+    @router.post("/revocations")
+    async def revoke(body: Revocation) -> Response:
+        """Revoke a firmware version or a signer from now on."""
+        return await _ask(context, i.RevokeFirmware(body.model_dump(exclude_none=True)))
 
 
 def _faults(router: APIRouter, context: Context) -> None:

@@ -73,7 +73,7 @@ def test_the_storm_holds_every_kind_of_fault() -> None:
     assert isinstance(storm, Experiment)
     kinds = {*get_args(MachineFaultKind), *get_args(LinkFaultKind)}
     assert {step.fault for step in storm.method} == kinds
-    assert len(kinds) == 9
+    assert len(kinds) == 10
 
 
 def test_the_quickstart_is_the_day_that_its_header_tells() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,37 @@ def test_a_second_fault_of_the_same_kind_on_a_machine_is_skipped(live: Live) -> 
     live.ask(freeze("r1-std-01"))
     live.until(12)
     assert [record.why for record in live.told("fault.skipped")] == ["the same fault is in force there"]
+
+
+# -- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def value(live: Live, name: str) -> float:
+    found = [
+        sample.value for family in live.session.metrics.collect() for sample in family.samples if sample.name == name
+    ]
+    return float(found[0])
+
+
+def test_a_scraper_sees_which_process_it_looks_at_and_how_far_it_is(live: Live) -> None:
+    live.until(10)
+    live.session._publish()
+    assert value(live, "realmfleet_engine_beats_total") == live.run.engine.beats > 0
+    assert value(live, "realmfleet_messages_delivered_total") == live.run.engine.delivered > 0
+    labels = [
+        sample.labels for family in live.session.metrics.collect() for sample in family.samples
+        if sample.name == "realmfleet_build_info"
+    ]  # fmt: skip
+    assert labels[0]["version"] == version("realmfleet")
+
+
+def test_a_live_run_writes_the_metrics_of_a_batch_run(another: Callable[[], Live], tmp_path: Path) -> None:
+    live = another().until(60)
+    live.finish()
+    with open_cluster(SMALL, out=tmp_path / "batch") as batch:
+        batch.run_until(live.run.now_ns)
+        batch.finish()
+    assert (live.run.path / "metrics.om").read_bytes() == (tmp_path / "batch" / "metrics.om").read_bytes()
 
 
 # -- the wall clock ----------------------------------------------------------------------------------------------------

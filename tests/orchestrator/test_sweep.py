@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import rundir
 from orchestrator.api import open_cluster, open_file
 from orchestrator.errors import UserMistake
+from orchestrator.replay import replay_run
 from orchestrator.sweep import Sweep, sweep, variants
+from orchestrator.sweep_runs import Job, processes, run_away, run_here, tasks, unpack_run
 
 FLEET = """\
 version: 1
@@ -43,7 +46,7 @@ def file(tmp_path: Path) -> Path:
 def swept(file: Path, out: Path, seeds: list[int], said: list[str], *settings: str) -> Sweep:
     cluster, text = open_file(file)
     out.mkdir(exist_ok=True)
-    return sweep(cluster.name, variants(text, str(file), settings), seeds, out, 2, said.append)
+    return sweep(cluster.name, variants(text, str(file), settings), seeds, out, processes(2), said.append)
 
 
 def test_settings_multiply_and_reach_into_mappings_and_lists() -> None:
@@ -99,3 +102,29 @@ def test_a_sweep_runs_every_pair_once_and_goes_on_where_it_stopped(file: Path, t
     with open_cluster(file, seed=2, out=tmp_path / "alone") as run:
         run.run_until(run.until_ns)
         assert run.finish().trace_digest == rows[1]["trace_digest"]
+
+
+def test_a_run_sent_home_from_another_host_is_the_run_that_was_made_there(tmp_path: Path) -> None:
+    here = run_here(Job(FLEET, 1, str(tmp_path / "here")))
+    away, packed = run_away(Job(FLEET, 1, str(tmp_path / "away")))
+    unpack_run(packed, tmp_path / "away")
+    assert away["trace_digest"] == here["trace_digest"]
+    assert away["run_dir"] == str(tmp_path / "away")
+    assert replay_run(tmp_path / "away").same
+    assert rundir.read_manifest(tmp_path / "away")["result"] == json.loads(json.dumps(away))
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_a_sweep_of_ray_tasks_has_the_table_of_a_sweep_of_processes(file: Path, tmp_path: Path) -> None:
+    cluster, text = open_file(file)
+    chosen = variants(text, str(file), ["realms.web.count=1,2"])
+    tables = []
+    for name, run_all in (("ray", tasks(None, 2, tmp_path / "ray.log")), ("local", processes(2))):
+        (tmp_path / name).mkdir()
+        told = sweep(cluster.name, chosen, [1, 2], tmp_path / name, run_all, lambda line: None)
+        assert (told.runs, told.exit_code) == (4, 0)
+        with (tmp_path / name / "runs.csv").open() as table:
+            tables.append([{**row, "wall_s": ""} for row in csv.DictReader(table)])
+        assert len(list((tmp_path / name).glob("*/seed-*/run.db"))) == 4
+    assert tables[0] == tables[1]

@@ -34,6 +34,10 @@ class Firmware:
             "rollout.aborted": self._aborted,
             "rollout.waiting": self._waiting,
             "rollout.finished": self._finished,
+            "tcb.revoked": self._revoked,
+            "trust.lost": self._trust_lost,
+            "trust.regained": self._trust_back,
+            "trust.ended": self._trust_back,
         }
 
     # -- versions ------------------------------------------------------------------------------------------------------
@@ -59,6 +63,17 @@ class Firmware:
 
     def _refused(self, line: Line) -> None:
         self._tally.add("activations_total", 1, line.what["component"], line.what["status"])
+
+    # -- trust -------------------------------------------------------------------------------------------------------
+
+    def _revoked(self, line: Line) -> None:
+        self._tally.add("firmware_revocations_total", 1)
+
+    def _trust_lost(self, line: Line) -> None:
+        self._tally.add("realms_without_trust", 1)
+
+    def _trust_back(self, line: Line) -> None:
+        self._tally.add("realms_without_trust", -1)
 
     # -- rollouts ------------------------------------------------------------------------------------------------------
 
