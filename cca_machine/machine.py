@@ -77,7 +77,6 @@ class Machine:
 
     def __init__(self, spec: MachineSpec) -> None:
         self.spec = spec
-        self._spec_digest = snapshots.spec_digest(spec)
         self._door_sink: Callable[[dict[str, Any]], None] | None = None
         self._start(MachineState(monitor=MonitorState()))
         self._power_on(0, self.spec.timing["boot.rmm"] + self.spec.timing["boot.platform-token"])
@@ -108,11 +107,11 @@ class Machine:
     def snapshot(self) -> bytes:
         """The whole state as bytes; `restore` and `snapshot` again give the same bytes."""
         self._state.agenda = [due for key in sorted(self._due) for due in self._due[key]]
-        return snapshots.save(self._state, self._spec_digest)
+        return snapshots.save(self._state, snapshots.spec_digest(self.spec))
 
     def restore(self, snapshot: bytes) -> None:
         """Take over the state that a machine of the same specification gave. Raises SnapshotRefused."""
-        self._start(snapshots.load(snapshot, self._spec_digest))
+        self._start(snapshots.load(snapshot, snapshots.spec_digest(self.spec)))
 
     def digest(self) -> str:
         """SHA-256 (hex) over what the machine is: memory, firmware, Realms, guests, sessions.

@@ -217,14 +217,10 @@ class Run:
             given = self._given()
             self.trace = Trace(self.store)
             self.carried = Carried()
-<<<<<<< HEAD
             self.assembly: Assembly = assemble(
                 self.plan, self._keep_token, every_heartbeat=self.options.every_heartbeat
             )
-=======
-            self.assembly: Assembly = assemble(self.plan, self._keep_token)
             self.assembly.control.store.scoring = self.extensions.score
->>>>>>> main
             self.engine = Engine(
                 self.cluster.control.beat,
                 self.fleet,

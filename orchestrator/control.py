@@ -42,18 +42,11 @@ def control_plane(
     """
     store = opening_store(made)
     verifier = Verifier(made.cluster, made.machines, made.references, made.secret, sink)
-<<<<<<< HEAD
     health = Health(verifier, granules_of, heartbeats or Heartbeats(made.cluster, made.machines))
-    realms = RealmController(store, verifier)
-    return ControlPlane(store, [health, *rollouts, MigrationController(store), realms, *others], health)
-=======
-    health = Health(verifier, granules_of)
     revocations = [event for event in made.cluster.events if isinstance(event, RevokeEvent)]
     recovery = TcbRecovery(revocations, verifier, partial(revoked_by, made.firmware, made.cluster, made.seed))
-    return ControlPlane(
-        store, [recovery, health, *rollouts, MigrationController(store), RealmController(store, verifier), *others]
-    )
->>>>>>> main
+    realms = RealmController(store, verifier)
+    return ControlPlane(store, [recovery, health, *rollouts, MigrationController(store), realms, *others], health)
 
 
 class ControlPlane:

@@ -1,19 +1,14 @@
 """Binding: the best machine that passed every filter, and the record of why.
 
-<<<<<<< HEAD
 Decisions come from fields (`orchestrator.scheduler.field`), one per kind of Realm, which are kept with the store and
 look again only at machines that changed. The answer is that of a full look at every machine: the same choice, the same
-counts, the same samples. Ties go to the smaller name.
-=======
-One `Round` serves one step of the control plane. The first wish of each sort looks at every machine; later ones pop
-from a heap whose entries are rescored when they come up. Within a round nothing becomes free, so scores only fall and
-what was refused stays refused: the lazy heap finds exactly what a full look would find. Ties go to the smaller name.
-A script's own score may rise as well, so with one every wish takes a full look.
->>>>>>> main
+counts, the same samples. Ties go to the smaller name. A script's own score may depend on anything, so with one every
+wish takes the full look.
 """
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -81,7 +76,8 @@ class Round:
 
     def choose(self, wish: Wish) -> Choice:
         """The best machine for the wish under the present belief; changes nothing."""
-<<<<<<< HEAD
+        if self._store.scoring is not None:
+            return _full_look(self._store, wish)
         store, field = self._store, self._fields.of(wish.kind)
         refused, samples = dict(field.refused), field.first_refused(SAMPLES)
         for name in wish.excluded:
@@ -94,13 +90,6 @@ class Round:
         best = [score(store, store.machines[name], wish) for name in field.best(BEST, wish.excluded)]
         counts = {filter: count for filter, count in sorted(refused.items()) if count}
         why = Explanation(len(store.machines), counts, _told(store, samples, wish), tuple(best))
-=======
-        field = self._fields.get(wish)
-        if field is None or self._store.scoring is not None:
-            field = self._fields[wish] = _Field(self._store, wish)
-        best = field.best(self._store, wish)
-        why = Explanation(field.considered, dict(sorted(field.refused.items())), dict(field.samples), tuple(best))
->>>>>>> main
         return Choice(best[0].machine if best else "", why)
 
     def place(self, realm: RealmView, wish: Wish) -> Choice:
@@ -110,6 +99,24 @@ class Round:
             take(self._store, choice.machine, realm)
             self._store.bind(realm, choice.machine)
         return choice
+
+
+def _full_look(store: Store, wish: Wish) -> Choice:
+    """The choice by asking every machine."""
+    counts: dict[str, int] = {}
+    refused: list[str] = []
+    scored: list[Scored] = []
+    for machine in store.machines.values():
+        why = refusal(store, machine, wish)
+        if why is None:
+            scored.append(score(store, machine, wish))
+        else:
+            counts[why.filter] = counts.get(why.filter, 0) + 1
+            refused.append(machine.name)
+    best = tuple(nsmallest(BEST, scored, key=lambda each: (-each.score, each.machine)))
+    told = _told(store, refused[:SAMPLES], wish)
+    explained = Explanation(len(store.machines), dict(sorted(counts.items())), told, best)
+    return Choice(best[0].machine if best else "", explained)
 
 
 def _told(store: Store, machines: list[str], wish: Wish) -> dict[str, str]:
