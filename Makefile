@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup tools quickstart test test-long lint format mutants bench experiment-rmm-fix docs clean
+.PHONY: setup tools quickstart test test-long lint format mutants bench experiment-rmm-fix pictures docs clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,10 @@ bench: setup
 
 experiment-rmm-fix: setup
 	$(BIN)/python docs/experiments/rmm_fix.py
+
+# Pictures of the documentation: a live fleet, photographed in Chromium.
+pictures: setup tools
+	$(BIN)/python docs/make_pictures.py
 
 docs: setup
 	$(BIN)/python docs/generate.py

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from attestation.keys import SigningKey
+from cca_machine.abi.rmi2 import VERSION_2_0
 from cca_machine.abi.rmm_el3 import BootStatus
+from cca_machine.abi.rsi import VERSION_1_0 as RSI_1_0
+from cca_machine.abi.rsi2 import VERSION_1_1 as RSI_1_1
 from cca_machine.abi.smc import Registers
 from cca_machine.commands import MachineSpec
-from cca_machine.costs import Meter
+from cca_machine.costs import CALLS, Meter
 from cca_machine.guest.attester import Guests, GuestsState
 from cca_machine.hardware.address import GRANULE_BYTES
 from cca_machine.hardware.granule_map import Bank
 from cca_machine.hardware.state import HardwareState
-from cca_machine.host.build import HostMemory
+from cca_machine.host.buffers import HostMemory
 from cca_machine.host.donor import GranulePool
 from cca_machine.host.fluid import CONTROL_PES
 from cca_machine.host.hosted import HostState
@@ -26,12 +31,14 @@ from cca_machine.monitor.components import COMPONENTS
 from cca_machine.monitor.dispatch import Monitor
 from cca_machine.monitor.services import RmmServices
 from cca_machine.monitor.state import MonitorState
-from cca_machine.rmm.features import RmmFeatures
+from cca_machine.rmm.features import EDITION_1_0, EDITION_2_0, RmmFeatures
+from cca_machine.rmm.features_2_0 import LaterFeatures
 from cca_machine.rmm.measurement import RIM, digest_size
-from cca_machine.rmm.quirks import QUIRK_SETS
+from cca_machine.rmm.quirks import EDITION_QUIRKS
 from cca_machine.rmm.record import RecordedDoor
 from cca_machine.rmm.rmm import Rmm
 from cca_machine.rmm.state import RmmState
+from cca_machine.rmm.token_2_0 import TOKEN_MAKERS
 from cca_machine.snapshot import MachineState, Running
 
 DRAM_BASE = 0x8_8000_0000
@@ -133,9 +140,12 @@ class Board:
     def __init__(self, spec: MachineSpec, state: MachineState, running: Running) -> None:
         self.hardware = running.hardware
         self.control_pes = CONTROL_PES
-        self.guests = Guests(running.guests, spec.seed, Meter(spec.timing))
+        self.guests = Guests(running.guests, spec.seed, Meter(spec.timing, CALLS[spec.edition]))
         services = RmmServices(state.monitor, running.hardware)
-        rmm = Rmm(running.rmm, running.hardware, services, self.guests, features_of(spec), QUIRK_SETS[spec.quirks])
+        quirks = EDITION_QUIRKS[spec.edition][spec.quirks]
+        maker = TOKEN_MAKERS[spec.token_profile]
+        features = features_of(spec)
+        rmm = Rmm(running.rmm, running.hardware, services, self.guests, features, quirks, maker=maker)
         self.slot = RmmSlot(rmm, services)
         self.monitor = Monitor(state.monitor, running.hardware, self.slot, spec)
         self.truth = FirmwareTruth(state.monitor, running.rmm)
@@ -174,15 +184,37 @@ class Board:
         return cls(spec, state, state.running)
 
     def boot(self, sink: Callable[[dict[str, Any]], None] | None) -> None:
-        """Measured boot; then the host looks what firmware there is. Raises BootRefused."""
+        """Measured boot; then the host looks what firmware there is, and makes the RMM ready. Raises BootRefused."""
         self.slot.sink = sink
         self.monitor.boot()
-        enumerate_components(Work(self.site, 0, 0))
+        work = Work(self.site, 0, 0)
+        enumerate_components(work)
+        if self.truth.rmm_alive():
+            self.site.state.mec_contexts = work.front.boot()
 
 
 def features_of(spec: MachineSpec) -> RmmFeatures:
     """What the RMM of this machine offers."""
-    return RmmFeatures(s2sz=spec.ipa_bits, vmid16=spec.vmid_bits == WIDE_VMID_BITS)
+    common = RmmFeatures(s2sz=spec.ipa_bits, vmid16=spec.vmid_bits == WIDE_VMID_BITS)
+    return FEATURES[spec.edition](common, spec)
+
+
+def _of_1_0(common: RmmFeatures, spec: MachineSpec) -> RmmFeatures:
+    return common
+
+
+def _of_2_0(common: RmmFeatures, spec: MachineSpec) -> RmmFeatures:
+    return msgspec.structs.replace(
+        common,
+        edition=EDITION_2_0,
+        rmi_versions=(VERSION_2_0,),
+        rsi_versions=(RSI_1_0, RSI_1_1),
+        later=LaterFeatures(mec_count=spec.mecids),
+    )
+
+
+FEATURES: dict[str, Callable[[RmmFeatures, MachineSpec], RmmFeatures]] = {EDITION_1_0: _of_1_0, EDITION_2_0: _of_2_0}
+"""What an RMM offers besides, by edition."""
 
 
 def host_bytes(memory_bytes: int) -> int:

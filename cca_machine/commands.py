@@ -12,13 +12,14 @@ Start with `RealmSpec` and `Launch`; everything else follows a Realm's life.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from attestation.firmware_policy import SigningPolicy
+from cca_machine.faults import FaultKind as FaultKind
 from cca_machine.migration.precopy import Terms
+from cca_machine.pod import PodRefused, PodSpec, PodStepped
 
 CONTROL = "control"
 """Name of the control plane as an endpoint of messages."""
@@ -52,7 +53,11 @@ class Workload(Struct, frozen=True):
 
 
 class RealmSpec(Struct, frozen=True):
-    """One incarnation of a Realm as its VMM is asked to build it. A restart elsewhere is a new incarnation."""
+    """One incarnation of a Realm as its VMM is asked to build it. A restart elsewhere is a new incarnation.
+
+    `mec` is `shared`, or `private` for a memory encryption context of its own; `lfa` is `allow`, or `disallow` where no
+    firmware may be activated under the Realm. Only RMM 2.0 can keep the latter of both.
+    """
 
     realm: str
     incarnation: int
@@ -64,6 +69,9 @@ class RealmSpec(Struct, frozen=True):
     workload: Workload
     hash_algo: str = "sha-256"
     rpv: bytes = bytes(64)
+    mec: str = "shared"
+    lfa: str = "allow"
+    pod: PodSpec | None = None
 
 
 class MachineSpec(Struct, frozen=True):
@@ -72,7 +80,8 @@ class MachineSpec(Struct, frozen=True):
     `seed` (32 bytes) comes from (run seed, machine name); all keys and draws of the machine derive from it.
     `firmware` holds signed images (`attestation.firmware`) by component; `anchors` the signers that EL3 accepts
     (signer id -> COSE_Key bytes), `firmware_policy` how many of them an image needs. `timing` maps names of
-    `cca_machine.costs` to nanoseconds.
+    `cca_machine.costs` to nanoseconds. `edition` is that of the RMM, `token_profile` the year of its tokens' profiles;
+    `mecids` counts the memory encryption contexts that one Realm each may have (RMM 2.0).
     """
 
     name: str
@@ -91,6 +100,9 @@ class MachineSpec(Struct, frozen=True):
     quirks: str = "suggested"
     leases: bool = True
     firmware_policy: SigningPolicy = SigningPolicy()
+    edition: str = "1.0"
+    token_profile: str = "2023"
+    mecids: int = 0
 
 
 # -- commands: what the control plane asks ---------------------------------------------------------------------------
@@ -247,25 +259,6 @@ class Parcel(Struct, frozen=True, tag="parcel"):
     modelled_bytes: int
 
 
-class FaultKind(StrEnum):
-    """Deeds of chaos that strike inside a machine. Link faults are rules of the network, not of a machine."""
-
-    POWER_LOSS = "machine.power-loss"
-    """All volatile state is gone at once; healing is power coming back, after which the machine boots."""
-    FREEZE = "machine.freeze"
-    """Nothing executes; healing thaws it with its state as it was."""
-    RMM_PANIC = "rmm.panic"
-    """The RMM fails: every RMI answers unknown, Realms are lost; healing is a cold reset of the machine."""
-    TAMPERED_TOKEN = "attest.tampered-token"
-    """The host flips a bit in every token it forwards."""
-    STALE_TOKEN = "attest.stale-token"
-    """The host answers with the first token it ever saw of the Realm instead of a fresh one."""
-    ACTIVATION_FAILURE = "firmware.activation-failure"
-    """LFA_ACTIVATE answers ACTIVATION_FAILED before the old image is given up."""
-    PE_ABSENT = "firmware.pe-absent"
-    """A PE never calls LFA_ACTIVATE: the others hang in EL3 until the watchdog resets the machine."""
-
-
 class Inject(Struct, frozen=True, tag="inject"):
     """A fault begins."""
 
@@ -311,6 +304,7 @@ class Heartbeat(Struct, frozen=True, tag="heartbeat"):
     rmm_alive: bool
     versions: dict[str, str]
     realms: tuple[RealmStatus, ...]
+    free_mecids: int = 0
 
 
 class Launched(Struct, frozen=True, tag="launched"):
@@ -576,8 +570,8 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 Record: TypeAlias = (
     MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill
-    | RealmEvidence | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting | FirmwareRefused
-    | SessionStep | MigrationRound | MigrationPaused
+    | RealmEvidence | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting
+    | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused
     | CommandRefused
 )  # fmt: skip
 

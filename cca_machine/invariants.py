@@ -1,4 +1,4 @@
-"""Truths about a machine that no sequence of calls may break, as one list (DEN0137 1.0-rel0, part A).
+"""Truths about a machine that no sequence of calls may break, as one list (DEN0137 1.0-rel0 and 2.0-bet0, part A).
 
 `violations` looks at one moment, `regressions` at two moments in order. Both are for tests, checkers and chaos runs:
 they read everything, and cost accordingly.
@@ -14,19 +14,20 @@ from cca_machine.abi.rmi import Ripas
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_SHIFT, ZERO_GRANULE
 from cca_machine.hardware.gpt import Gpi
 from cca_machine.hardware.state import HardwareState
+from cca_machine.ownership import leaves, owners, trees_of
 from cca_machine.rmm.granule import GranuleState
 from cca_machine.rmm.measurement import RIM, digest_size
+from cca_machine.rmm.mecid import FIRST_PRIVATE, SHARED
 from cca_machine.rmm.rtt import (
-    ENTRIES,
     LIVE,
     MIN_BLOCK_LEVEL,
     PAGE_LEVEL,
     Kind,
-    Table,
     address_of,
     kind_of,
     ripas_of,
     size,
+    walk,
 )
 from cca_machine.rmm.state import Realm, RealmState, RmmState
 
@@ -36,15 +37,6 @@ class Violation(NamedTuple):
 
     invariant: str
     what: str
-
-
-class Leaf(NamedTuple):
-    """A run of equal entries of a Realm's tree: `entries` entries at `level` from `ipa`, the first being `entry`."""
-
-    ipa: int
-    level: int
-    entries: int
-    entry: int
 
 
 Check = Callable[[RmmState, HardwareState], Iterator[str]]
@@ -59,42 +51,6 @@ def violations(state: RmmState, hardware: HardwareState) -> list[Violation]:
 def regressions(before: RmmState, after: RmmState) -> list[Violation]:
     """Every invariant about time that `after` breaks, given that it follows `before`."""
     return [Violation(name, what) for name, check in REGRESSIONS.items() for what in check(before, after)]
-
-
-def leaves(state: RmmState, realm: Realm) -> Iterator[Leaf]:
-    """All runs of a Realm's translation tables that are not tables themselves, in order of IPA per table."""
-    for index in range(realm.rtt_num_start):
-        level = realm.rtt_level_start
-        yield from _below(state, state.tables[realm.rtt_base + index * GRANULE_BYTES], index * ENTRIES * size(level))
-
-
-def _below(state: RmmState, table: Table, ipa: int) -> Iterator[Leaf]:
-    step = size(table.level)
-    for first, end, entry in table.runs():
-        if kind_of(entry) is not Kind.TABLE:
-            yield Leaf(ipa + first * step, table.level, end - first, entry)
-            continue
-        for index in range(first, end):
-            child = address_of(entry) + (index - first) * GRANULE_BYTES
-            yield from _below(state, state.tables[child], ipa + index * step)
-
-
-def owners(state: RmmState) -> Iterator[tuple[int, int, GranuleState]]:
-    """(PA, granules, state that they must be in) for everything that Realms own."""
-    for rd, realm in state.realms.items():
-        yield rd, 1, GranuleState.RD
-        yield realm.rtt_base, realm.rtt_num_start, GranuleState.RTT
-        for leaf in leaves(state, realm):
-            if kind_of(leaf.entry) is Kind.ASSIGNED:
-                yield address_of(leaf.entry), leaf.entries * size(leaf.level) >> GRANULE_SHIFT, GranuleState.DATA
-    for table in state.tables.values():
-        for first, end, entry in table.runs():
-            if kind_of(entry) is Kind.TABLE:
-                yield address_of(entry), end - first, GranuleState.RTT
-    for pa, rec in state.recs.items():
-        yield pa, 1, GranuleState.REC
-        for aux in rec.aux:
-            yield aux, 1, GranuleState.REC_AUX
 
 
 def _one_world_per_granule(state: RmmState, hardware: HardwareState) -> Iterator[str]:
@@ -134,8 +90,47 @@ def _delegated_is_empty(state: RmmState, hardware: HardwareState) -> Iterator[st
 
 
 def _vmids_are_unique(state: RmmState, hardware: HardwareState) -> Iterator[str]:
-    if {realm.vmid: rd for rd, realm in state.realms.items()} != state.vmids or len(state.vmids) != len(state.realms):
-        yield "VMIDs in use are not those of the Realms, one each"
+    held = [(vmid, rd) for rd, realm in state.realms.items() for vmid in realm.planes.vmids or [realm.vmid]]
+    if dict(held) != state.vmids or len(state.vmids) != len(held):
+        yield "VMIDs in use are not those of the Realms and their planes, one each"
+
+
+def _contexts_are_private(state: RmmState, hardware: HardwareState) -> Iterator[str]:
+    private = {realm.mecid: rd for rd, realm in state.realms.items() if realm.mecid >= FIRST_PRIVATE}
+    own = [realm for realm in state.realms.values() if realm.mecid >= FIRST_PRIVATE]
+    if private != state.mec.private or len(private) != len(own):
+        yield "private MECIDs in use are not those of the Realms, one each"
+    if state.mec.shared != sum(realm.mecid == SHARED for realm in state.realms.values()):
+        yield f"{state.mec.shared} Realms are counted in the shared memory encryption context"
+
+
+def _auxiliary_trees_follow(state: RmmState, hardware: HardwareState) -> Iterator[str]:
+    counted: dict[int, int] = {}
+    for rd, realm in state.realms.items():
+        for tree in trees_of(realm)[1:]:
+            for leaf in leaves(state, realm, tree):
+                if kind_of(leaf.entry) is not Kind.ASSIGNED:
+                    continue
+                for offset in range(0, leaf.entries * size(leaf.level), GRANULE_BYTES):
+                    ipa, pa = leaf.ipa + offset, address_of(leaf.entry) + offset
+                    counted[pa] = counted.get(pa, 0) + 1
+                    first = walk(state.tables, realm.rtt_base, realm.rtt_level_start, ipa, PAGE_LEVEL)
+                    mapped = address_of(first.entry) + (ipa & size(first.level) - 1)
+                    if kind_of(first.entry) is not Kind.ASSIGNED or mapped != pa:
+                        yield f"tree {tree} of Realm {rd:#x} maps {pa:#x} at IPA {ipa:#x}, the primary tree does not"
+    if counted != state.references:
+        yield "references to DATA granules are not those of auxiliary trees"
+
+
+def _held_entries_have_an_operation(state: RmmState, hardware: HardwareState) -> Iterator[str]:
+    for pa, table in state.tables.items():
+        for first, _, entry in table.runs():
+            if kind_of(entry) not in (Kind.DRAINING, Kind.DRAINING_NS):
+                continue
+            operation = state.operations.get(address_of(entry) >> GRANULE_SHIFT)
+            work = None if operation is None else operation.mapping or operation.unmapping
+            if work is None or work.table_pa != pa:
+                yield f"entry {first} of table {pa:#x} is held by no operation"
 
 
 def _recs_are_counted(state: RmmState, hardware: HardwareState) -> Iterator[str]:
@@ -157,15 +152,20 @@ def _requests_stay_in_range(state: RmmState, hardware: HardwareState) -> Iterato
         request = rec.ripas
         if request is not None and not request.base <= request.address <= request.top:
             yield f"REC {pa:#x} has a RIPAS request at {request.address:#x} outside its range"
+        wanted = rec.permissions
+        if wanted is not None and not 0 <= wanted.base <= wanted.top:
+            yield f"REC {pa:#x} has a permission request at {wanted.base:#x} outside its range"
+        if rec.active_plane >= max(state.realms[rec.rd].planes.count, 1) or rec.active_plane in rec.planes:
+            yield f"REC {pa:#x} runs plane {rec.active_plane}, which is not there or waits"
         if rec.psci_pending and rec.host_call_ipa is not None:
             yield f"REC {pa:#x} waits for two answers"
 
 
 def _entries_fit_their_place(state: RmmState, hardware: HardwareState) -> Iterator[str]:
     for rd, realm in state.realms.items():
-        for leaf in leaves(state, realm):
+        for leaf in (leaf for tree in trees_of(realm) for leaf in leaves(state, realm, tree)):
             kind, where = kind_of(leaf.entry), f"Realm {rd:#x} at IPA {leaf.ipa:#x}"
-            shared = kind in (Kind.UNASSIGNED_NS, Kind.ASSIGNED_NS)
+            shared = kind in (Kind.UNASSIGNED_NS, Kind.ASSIGNED_NS, Kind.DRAINING_NS)
             top = leaf.ipa + leaf.entries * size(leaf.level)
             if leaf.ipa < 1 << realm.ipa_width and shared != (leaf.ipa >= realm.half):
                 yield f"{where}: {kind.name} on the wrong side"
@@ -179,9 +179,17 @@ def _entries_fit_their_place(state: RmmState, hardware: HardwareState) -> Iterat
 
 
 def _tables_are_counted(state: RmmState, hardware: HardwareState) -> Iterator[str]:
+    aux_roots = {
+        base + index * GRANULE_BYTES
+        for realm in state.realms.values()
+        for base in realm.planes.aux_rtt_base
+        for index in range(realm.rtt_num_start)
+    }
     for pa, table in state.tables.items():
         runs = list(table.runs())
         live = sum(end - first for first, end, entry in runs if LIVE[kind_of(entry)])
+        if pa in aux_roots:  # a block of Host memory that is shared with the primary tree counts there
+            live += sum(end - first for first, end, entry in runs if kind_of(entry) is Kind.ASSIGNED_NS)
         if live != table.live:
             yield f"table {pa:#x} counts {table.live} live entries and has {live}"
         for (first, _, entry), (second, _, following) in pairwise(runs):
@@ -231,7 +239,7 @@ def _ram_is_never_given_by_the_host(before: RmmState, after: RmmState) -> Iterat
 
 
 def _ram_bytes(state: RmmState, realm: Realm) -> int:
-    protected = (Kind.UNASSIGNED, Kind.ASSIGNED)
+    protected = (Kind.UNASSIGNED, Kind.ASSIGNED, Kind.DRAINING)
     return sum(
         leaf.entries * size(leaf.level)
         for leaf in leaves(state, realm)
@@ -251,6 +259,9 @@ INVARIANTS: dict[str, Check] = {
     "one-owner-per-granule": _one_owner_per_granule,
     "delegated-is-empty": _delegated_is_empty,
     "vmids-are-unique": _vmids_are_unique,
+    "contexts-are-private": _contexts_are_private,
+    "auxiliary-trees-follow": _auxiliary_trees_follow,
+    "held-entries-have-an-operation": _held_entries_have_an_operation,
     "recs-are-counted": _recs_are_counted,
     "requests-stay-in-range": _requests_stay_in_range,
     "entries-fit-their-place": _entries_fit_their_place,

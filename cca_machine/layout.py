@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from cca_machine import image as images
 from cca_machine.abi.rmi import PAGE_BYTES, HashAlgorithm
+from cca_machine.abi.rmi2 import LFA_ALLOW, LFA_POLICY_SHIFT, MEC_POLICY_SHIFT, MEC_PRIVATE, SHA_384
 from cca_machine.commands import ImageSpec, RealmSpec
 from cca_machine.devicetree import device_tree
 from cca_machine.errors import ImpossibleRealm
@@ -43,6 +44,12 @@ class GuestCall(IntEnum):
     """The secret was opened."""
     NOT_OPENED = 4
     """What lay in the mailbox did not open."""
+    POD_STEP = 5
+    """The agent of a pod has done the step of `cca_machine.pod` whose name lies in the mailbox."""
+    POD_PULL = 6
+    """It wants more of a document or blob of the registry: JSON with name and offset."""
+    POD_REFUSED = 7
+    """Its walk ended: JSON with step, reason and why."""
 
 
 class HostRequest(IntEnum):
@@ -54,9 +61,23 @@ class HostRequest(IntEnum):
     OPEN = 2
     """Open the encrypted resource in the mailbox."""
     POWER_OFF = 3
+    SANDBOX = 4
+    """CreateSandbox: init-data lie in the mailbox."""
+    CONTAINER = 5
+    """CreateContainer: the reference of the image lies in the mailbox."""
+    BLOB = 6
+    """What a `POD_PULL` asked for: total size (8 bytes, big endian), then bytes from the offset; empty: not there."""
 
 
-HASHES = {"sha-256": HashAlgorithm.SHA_256, "sha-512": HashAlgorithm.SHA_512}
+HASHES: dict[str, int] = {"sha-256": HashAlgorithm.SHA_256, "sha-512": HashAlgorithm.SHA_512, "sha-384": SHA_384}
+LATER_HASHES = frozenset({"sha-384"})
+"""Hashes that only RMM 2.0 measures with."""
+
+ALLOW, DISALLOW = "allow", "disallow"
+"""Whether firmware may be activated live under a Realm (RMM 2.0)."""
+
+SHARED, PRIVATE = "shared", "private"
+"""Whether a Realm shares the memory encryption context of all Realms, or wants one of its own (RMM 2.0)."""
 
 
 class RecPlan(Struct, frozen=True):
@@ -72,7 +93,8 @@ class LoadPlan(Struct, frozen=True):
     """Everything a VMM decides before it makes the first RMI call. Addresses are IPAs; breakpoint counts minus one.
 
     `ripas` are the measured entries of RTT_INIT_RIPAS, each one block of the largest size that fits, ascending.
-    `heap` are the guest's private working pages, `mailbox` the range it will share with the host.
+    `heap` are the guest's private working pages, `mailbox` the range it will share with the host. `policy_flags` are
+    what RMM 2.0 takes as flags besides.
     """
 
     ipa_width: int
@@ -92,6 +114,7 @@ class LoadPlan(Struct, frozen=True):
     mailbox_bytes: int
     recs: tuple[RecPlan, ...]
     flags: int = 0
+    policy_flags: int = 0
     sve_vl: int = 0
     num_bps: int = BREAKPOINTS
     num_wps: int = WATCHPOINTS
@@ -200,7 +223,14 @@ def plan(realm: RealmSpec) -> LoadPlan:
         mailbox=mailbox,
         mailbox_bytes=MAILBOX_BYTES,
         recs=(boot, *(RecPlan(mpidr, False, 0, (0,) * 8) for mpidr in mpidrs[1:])),
+        policy_flags=_policy_flags(realm),
     )
+
+
+def _policy_flags(realm: RealmSpec) -> int:
+    """Flags 8:7, the memory encryption context, and 6:5, whether firmware may be activated under the Realm."""
+    context = MEC_PRIVATE << MEC_POLICY_SHIFT if realm.mec == PRIVATE else 0
+    return context | (LFA_ALLOW << LFA_POLICY_SHIFT if realm.lfa == ALLOW else 0)
 
 
 def start_level(ipa_width: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from cca_machine.costs import COSTS
+from cca_machine.pod import WALK
 from orchestrator.chaos.checkers import CHECKERS
 from orchestrator.cli.app import EPILOG, app
 from orchestrator.cluster.reference import cluster_page, experiment_page
@@ -67,6 +68,22 @@ def timing_page() -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def pod_page() -> str:
+    """The steps of a confidential pod: who acts, what it costs, what stops it."""
+    head = (
+        "# The walk of a confidential pod\n\n"
+        "Generated from `cca_machine/pod.py`; do not edit. Costs are named as in [timing.md](timing.md); those of the\n"
+        "evidence step that begin with `attestation.` are keys of the cluster file. `pod.step` and `pod.refused` in\n"
+        "the trace name these steps, and so does the label `step` of the pod metrics.\n\n"
+        "| Step | Who | What | Costs | What stops the pod here |\n|---|---|---|---|---|\n"
+    )
+    rows = [
+        f"| `{row.step}` | {row.actor} | {row.does} | {', '.join(f'`{cost}`' for cost in row.costs)} | {row.stops} |"
+        for row in WALK
+    ]
+    return head + "\n".join(rows) + "\n"
+
+
 def life_cycle_page() -> str:
     """Every state machine of the house, drawn from its table."""
     parts = ["# Life cycles", "", "Generated from the tables in the code; do not edit. A step that is not drawn moves"]
@@ -111,6 +128,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "experiment-file.md": experiment_page,
     "command-line.md": cli_page,
     "timing.md": timing_page,
+    "pod-walk.md": pod_page,
     "life-cycles.md": life_cycle_page,
     "checkers.md": checker_page,
     "metrics.md": metrics_page,

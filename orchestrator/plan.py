@@ -14,6 +14,7 @@ from cca_machine.commands import MachineSpec
 from cca_machine.costs import reference_timing
 from cca_machine.monitor.platform_token import CONFIG, platform_identity
 from orchestrator.cluster.arrivals import Arrival, draw_arrivals
+from orchestrator.cluster.editions import mecids, token_profile
 from orchestrator.cluster.names import MachinePlace, machine_names, realm_names
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.streams import Stream, derive, run_seed
@@ -84,6 +85,9 @@ def _machine(
         quirks=profile.quirks,
         leases=cluster.control.leases,
         firmware_policy=firmware.policy,
+        edition=profile.edition,
+        token_profile=token_profile(profile),
+        mecids=mecids(profile),
     )
 
 

@@ -96,6 +96,11 @@ class Capacity(Struct):
 
     granules: int
     vmids: int
+    mecids: int = 0
+
+    def has_less_than(self, other: Capacity) -> bool:
+        """Whether anything was scarcer here than it is in `other`."""
+        return self.granules < other.granules or self.vmids < other.vmids or self.mecids < other.mecids
 
 
 class MachineView(Struct):

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from attestation.kbs import exchange
+from cca_machine import pod
 from cca_machine.host import states as host
 from cca_machine.migration import tables as session
 from cca_machine.monitor import lfa_states as lfa
@@ -56,6 +57,10 @@ LIFE_CYCLES: tuple[LifeCycle, ...] = (
         "hosted-realm", "A Realm on its host", "cca_machine/host/states.py",
         host.HostedState, host.HostedEvent, host.TABLE,
         frozenset({host.HostedState.BUILDING, host.HostedState.ARRIVING}), frozenset({host.HostedState.STOPPING}),
+    ),
+    LifeCycle(
+        "pod", "A confidential pod from its shim to its workload", "cca_machine/pod.py",
+        pod.PodStep, pod.PodEvent, pod.TABLE, frozenset({pod.PodStep.SHIM}), pod.ENDS,
     ),
     LifeCycle(
         "migration", "A migration as the control plane decides it (modelled)", "orchestrator/migration/phases.py",

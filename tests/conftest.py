@@ -17,3 +17,16 @@ def vectors() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no vectors at {folder}; set REALMFLEET_VECTORS to run against recorded tokens and traces")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many random calls the fuzz targets made, by edition of the RMI."""
+    made: dict[str, int] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name.startswith("fuzz_calls_") and report.when == "call":
+                    made[name] = made.get(name, 0) + int(value)
+    for name, calls in sorted(made.items()):
+        edition = name.removeprefix("fuzz_calls_").replace("_", ".")
+        terminalreporter.write_line(f"fuzz: {calls:,} random calls to an RMM of RMI {edition}")

@@ -14,6 +14,8 @@ VERSION_2_0 = 0x2_0000
 MAX_AUX_PLANES = 3
 AUX_GRANULES = 16
 """Granules that a REC asks to be donated."""
+MEC_COUNT_REGISTER = 4
+"""Feature register that holds nothing but the number of private memory encryption contexts."""
 
 
 class Rmi2(IntEnum):
@@ -181,11 +183,22 @@ class MemoryRequest(IntEnum):
 
 
 CAN_CANCEL = 1 << 10
+DONATE_COUNT_SHIFT = 2
 
 
 def incomplete(request: MemoryRequest, can_cancel: bool = False) -> int:
     """X0 of an operation that goes on (RmiResult with data of INCOMPLETE)."""
     return int(Rmi2Status.INCOMPLETE) | request << 8 | (CAN_CANCEL if can_cancel else 0)
+
+
+def request_of(x0: int) -> MemoryRequest:
+    """What an INCOMPLETE result waits for."""
+    return MemoryRequest(x0 >> 8 & 3)
+
+
+def donated_pages(request: int) -> int:
+    """Pages that X2 of an operation asks to be donated (RmiOpMemDonateReq)."""
+    return request >> DONATE_COUNT_SHIFT & 0x3FFF
 
 
 class AddressType(IntEnum):

@@ -19,19 +19,23 @@ from cca_machine.abi.guest import Access, ExceptionKind, GuestEvent, RealmAccess
 from cca_machine.abi.psci import Psci
 from cca_machine.abi.rmi import Ripas
 from cca_machine.abi.rsi import VERSION_1_0, HostCall, RealmConfig, Rsi, RsiStatus
+from cca_machine.guest import agent
+from cca_machine.guest.agent import PodAgent
 from cca_machine.layout import GuestCall, HostRequest, LoadPlan, mpidr_of
 
 PAGE = 4096
 CALL_PAGE, CONFIG_PAGE, TOKEN_PAGE = range(3)
 """Pages of the guest's heap: host call structure, Realm configuration, token buffer."""
 TOKEN_PIECE = PAGE
+POD = "pod"
+"""The program whose agent starts a container image."""
 
 
 class GuestState(msgspec.Struct, kw_only=True):
     """Everything that a guest knows. `step` and `stage` are its place; `at` counts within a stage.
 
     `broker` is its side of the key-broker exchange, `token` the last token it made, `report` what it tells the host
-    next.
+    next. `pod` is the agent of a Realm that is a pod.
     """
 
     program: str
@@ -47,6 +51,8 @@ class GuestState(msgspec.Struct, kw_only=True):
     message_bytes: int = 0
     report: GuestCall = GuestCall.READY
     ipa_width: int = 0
+    rpv: bytes = b""
+    pod: PodAgent | None = None
     opened: bool = False
     secret_digest: bytes = b""
     crashed: str = ""
@@ -81,6 +87,7 @@ def begin(plan: LoadPlan, program: str, key_seed: bytes) -> GuestState:
         mailbox=plan.mailbox,
         mailbox_bytes=plan.mailbox_bytes,
         broker=Guest(key_seed),
+        pod=PodAgent() if program == POD else None,
     )
 
 
@@ -131,7 +138,8 @@ class ReadConfig:
             guest.stage = 1
             return Smc((Rsi.REALM_CONFIG, page))
         _answered(guest, rec, "RSI_REALM_CONFIG")
-        guest.ipa_width = RealmConfig.decode(rec.read(page, PAGE)).ipa_width
+        config = RealmConfig.decode(rec.read(page, PAGE))
+        guest.ipa_width, guest.rpv = config.ipa_width, config.rpv
         return None
 
 
@@ -179,10 +187,13 @@ class StartCpus:
 
 
 class Boot:
-    """The time that the guest takes from its entry point to its attester."""
+    """The time that the guest takes from its entry point to its attester, by the name of its modelled cost."""
+
+    def __init__(self, cost: str = "guest.boot") -> None:
+        self.cost = cost
 
     def next(self, guest: GuestState, rec: RecView, charges: Charges) -> GuestEvent | None:
-        charges.charge("guest.boot")
+        charges.charge(self.cost)
         return None
 
 
@@ -215,8 +226,20 @@ class Serve:
             return Smc((Rsi.ATTESTATION_TOKEN_INIT, *struct.unpack("<8Q", challenge)))
         if request == HostRequest.OPEN:
             guest.report = self._open(guest, message, charges)
+        elif guest.pod is not None:
+            self._ask_agent(guest, guest.pod, rec, request, message, charges)
         guest.stage = _CALL
         return self._call(guest, rec)
+
+    def _ask_agent(
+        self, guest: GuestState, pod: PodAgent, rec: RecView, request: int, message: bytes, charges: Charges
+    ) -> None:
+        """Let the pod's agent answer; what it says goes into the mailbox, which the host's message has mapped."""
+        said = agent.answer(pod, request, message, guest.rpv, charges)
+        if said is not None:
+            guest.report, told = said
+            rec.write(self._shared(guest), told)
+            guest.message_bytes = len(told)
 
     def _open(self, guest: GuestState, resource: bytes, charges: Charges) -> GuestCall:
         charges.charge("guest.open-secret")
@@ -224,6 +247,8 @@ class Serve:
             secret = guest.broker.open(resource)
         except Refused:
             return GuestCall.NOT_OPENED
+        if guest.pod is not None:
+            agent.key_opened(guest.pod, secret)
         guest.secret_digest = hashlib.sha256(secret).digest()
         guest.opened = True
         return GuestCall.OPENED
@@ -253,6 +278,8 @@ class Serve:
             # the step is repeated: the last piece is in the page still, and must not be taken twice
             guest.token = guest.token[: len(guest.token) - rec.gprs[1]]
             raise
+        if guest.pod is not None:
+            agent.attested(guest.pod)
         guest.report, guest.message_bytes = GuestCall.EVIDENCE, len(body)
         guest.stage = _CALL
         return self._call(guest, rec)

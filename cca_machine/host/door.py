@@ -8,14 +8,19 @@ control plane in the specification's words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from cca_machine.abi.rmi import Rmi, RmiStatus, index_of, status_name, status_of
+from cca_machine.abi.rmi import Rmi, RmiStatus, index_of, status_name
+from cca_machine.abi.rmi2 import Rmi2
+from cca_machine.abi.rmi2 import status_name as status_name_2_0
 from cca_machine.abi.smc import NOT_SUPPORTED, Registers
 from cca_machine.costs import Meter
 from cca_machine.hardware.address import GRANULE_BYTES
 from cca_machine.hardware.gpt import Gpi, GranuleProtectionFault, World
 from cca_machine.hardware.memory import PhysicalMemory
+
+Command: TypeAlias = Rmi | Rmi2
+"""One RMI call, of either edition."""
 
 
 class Firmware(Protocol):
@@ -44,13 +49,13 @@ class Refusal(Exception):
 class RmiRefusal(Refusal):
     """The RMM refused a call that the host cannot do without; `code` names call and status."""
 
-    def __init__(self, command: Rmi, x0: int, args: Sequence[int]) -> None:
+    def __init__(self, command: Command, x0: int, args: Sequence[int]) -> None:
         if x0 == NOT_SUPPORTED:
             status = "SMC_NOT_SUPPORTED"
-        elif status_of(x0) is RmiStatus.ERROR_RTT:
+        elif x0 & 0xFF == RmiStatus.ERROR_RTT:
             status = f"RMI_ERROR_RTT({index_of(x0)})"
         else:
-            status = f"RMI_{status_name(x0)}"
+            status = f"RMI_{status_name(x0) if isinstance(command, Rmi) else status_name_2_0(x0)}"
         shown = ", ".join(f"{arg:#x}" for arg in args)
         super().__init__(f"RMI_{command.name}: {status}", f"the RMM refused RMI_{command.name}({shown})")
         self.command = command
@@ -59,7 +64,7 @@ class RmiRefusal(Refusal):
 
 def missing_level(x0: int) -> int | None:
     """The level at which a walk stopped, when `x0` is an ERROR_RTT; None for any other answer."""
-    return index_of(x0) if x0 != NOT_SUPPORTED and status_of(x0) is RmiStatus.ERROR_RTT else None
+    return index_of(x0) if x0 != NOT_SUPPORTED and x0 & 0xFF == RmiStatus.ERROR_RTT else None
 
 
 class Door:
@@ -71,25 +76,27 @@ class Door:
         self.meter = meter
         self.pe = pe
 
-    def ask(self, command: Rmi, *args: int) -> Registers:
+    def ask(self, command: Command, *args: int) -> Registers:
         """One RMI call, whatever it answers."""
         self.meter.call(command)
         return self.firmware.smc(command, args, self.pe)
 
-    def rmi(self, command: Rmi, *args: int) -> Registers:
+    def rmi(self, command: Command, *args: int) -> Registers:
         """One RMI call that must succeed. Raises RmiRefusal."""
         result = self.ask(command, *args)
         if result[0]:
             raise RmiRefusal(command, result[0], args)
         return result
 
-    def ask_run(self, command: Rmi, args: Sequence[int], stride: Sequence[int], count: int) -> tuple[int, Registers]:
+    def ask_run(
+        self, command: Command, args: Sequence[int], stride: Sequence[int], count: int
+    ) -> tuple[int, Registers]:
         """Up to `count` calls, ended by the first refusal: how many succeeded, and the last result."""
         done, last = self.firmware.smc_run(command, args, stride, count, self.pe)
         self.meter.call(command, min(done + 1, count))
         return done, last
 
-    def rmi_run(self, command: Rmi, args: Sequence[int], stride: Sequence[int], count: int) -> None:
+    def rmi_run(self, command: Command, args: Sequence[int], stride: Sequence[int], count: int) -> None:
         """`count` calls that must all succeed. Raises RmiRefusal at the first that does not."""
         if count:
             done, last = self.ask_run(command, args, stride, count)

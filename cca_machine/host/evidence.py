@@ -10,6 +10,12 @@ from cca_machine.commands import FaultKind
 from cca_machine.host.hosted import HostState
 
 
+def nonce_for(state: HostState, nonce: str, faults: frozenset[str]) -> str:
+    """The nonce that the host hands to a guest: the one it was given, or with stale nonces the first it ever saw."""
+    state.first_nonce = state.first_nonce or nonce
+    return state.first_nonce if FaultKind.STALE_NONCE in faults else nonce
+
+
 def forward(state: HostState, realm: str, body: bytes, faults: frozenset[str]) -> bytes:
     """The attestation body that leaves the machine for the one that left the Realm.
 

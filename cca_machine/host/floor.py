@@ -13,6 +13,7 @@ from cca_machine import commands as c
 from cca_machine.host import leases, lfa, orders, slots
 from cca_machine.host.door import Refusal
 from cca_machine.host.fluid import accrue
+from cca_machine.host.fronts.choice import FRONTS
 from cca_machine.host.happenings import (
     Arrived,
     BlackoutEnd,
@@ -294,14 +295,15 @@ class Floor:
 
     def _heartbeat(self) -> c.Heartbeat:
         state, site = self._state, self.site
-        taken = sum(1 for hosted in state.realms.values() if hosted.footprint.vmid)
+        taken = sum(1 for hosted in state.realms.values() if hosted.footprint.created)
         return c.Heartbeat(
             boot=site.truth.boots(),
             free_granules=state.pool.free,
-            free_vmids=(1 << site.spec.vmid_bits) - 1 - taken,
+            free_vmids=(1 << site.spec.vmid_bits) - FRONTS[site.spec.edition].reserved_vmids - taken,
             rmm_alive=site.truth.rmm_alive(),
             versions=site.firmware.versions,
             realms=tuple(c.RealmStatus(*hosted.name, hosted.state) for hosted in state.hosted()),
+            free_mecids=state.mec_contexts - state.private_contexts(),
         )
 
 

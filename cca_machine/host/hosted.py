@@ -8,6 +8,7 @@ from cca_machine.commands import RealmSpec
 from cca_machine.host.donor import GranulePool
 from cca_machine.host.footprint import Footprint
 from cca_machine.host.states import HostedState
+from cca_machine.layout import PRIVATE
 
 KEPT_TOKENS = 256
 """Realms of which a host keeps the first token it saw."""
@@ -40,7 +41,9 @@ class HostState(msgspec.Struct, kw_only=True):
     """Volatile state of the host. `blackout` says that all PEs are held by an activation.
 
     `accrued_ns` is the instant up to which served requests are counted, `lease_timer_ns` the instant for which the
-    lease timer is set (0: not set). `first_tokens` holds the first token ever forwarded of each Realm.
+    lease timer is set (0: not set). `mec_contexts` are the memory encryption contexts that the RMM has for one Realm
+    each. `first_tokens` holds the first token ever forwarded of each Realm, `first_nonce` the first nonce that came
+    since the boot.
     """
 
     pool: GranulePool
@@ -48,7 +51,9 @@ class HostState(msgspec.Struct, kw_only=True):
     accrued_ns: int = 0
     lease_timer_ns: int = 0
     blackout: bool = False
+    mec_contexts: int = 0
     first_tokens: dict[str, bytes] = {}
+    first_nonce: str = ""
 
     def hosted(self) -> list[HostedRealm]:
         """All Realms here, by name."""
@@ -59,10 +64,13 @@ class HostState(msgspec.Struct, kw_only=True):
         hosted = self.realms.get(realm)
         return hosted if hosted is not None and hosted.spec.incarnation == incarnation else None
 
-    def free_vmid(self, vmid_bits: int) -> int | None:
-        """The lowest VMID that no Realm here uses; 0 stays unused, as KVM leaves it."""
-        used = {hosted.footprint.vmid for hosted in self.realms.values()}
-        return next((vmid for vmid in range(1, 1 << vmid_bits) if vmid not in used), None)
+    def used_vmids(self) -> set[int]:
+        """VMIDs that the host has given to Realms here."""
+        return {hosted.footprint.vmid for hosted in self.realms.values()}
+
+    def private_contexts(self) -> int:
+        """Realms here that have a memory encryption context of their own."""
+        return sum(hosted.footprint.created and hosted.spec.mec == PRIVATE for hosted in self.realms.values())
 
     def remember_token(self, realm: str, token: bytes) -> None:
         """Keep the first token ever seen of a Realm; the oldest is forgotten when there are too many."""

@@ -10,22 +10,21 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cca_machine.abi.psci import Psci, PsciStatus
-from cca_machine.abi.rmi import RUN_EXIT_OFFSET, ExitReason, RecEnter, RecExit, Ripas, Rmi
+from cca_machine.abi.rmi import ExitReason, RecExit, Ripas
 from cca_machine.errors import BrokenPromise
 from cca_machine.hardware.address import GRANULE_BYTES, align_down
-from cca_machine.host.build import SPARE_BATCH, HostMemory, create_table
+from cca_machine.host.buffers import HostMemory
+from cca_machine.host.build import SPARE_BATCH, create_table
 from cca_machine.host.donor import GranulePool
-from cca_machine.host.door import Door, Refusal, RmiRefusal, missing_level
+from cca_machine.host.door import Refusal
 from cca_machine.host.footprint import PAGE_LEVEL, Footprint, Span, without
+from cca_machine.host.fronts.front import Front
 from cca_machine.layout import GuestCall, HostRequest, LoadPlan
 
 MAX_ENTRIES = 100_000
 """Entries in one turn after which a guest is taken to be out of its mind."""
 
 DATA_ABORT_CLASS = 0x24
-S2_NORMAL_WRITE_BACK = 6 << 2
-"""MemAttr of an unprotected mapping with FEAT_S2FWB (KVM MT_S2_FWB_NORMAL)."""
-S2_READ_WRITE = 3 << 6
 
 
 class Said(NamedTuple):
@@ -39,9 +38,10 @@ class VirtualMachine:
     """One Realm as its VMM runs it; made for each piece of work from the account that the host keeps."""
 
     def __init__(
-        self, door: Door, pool: GranulePool, buffers: HostMemory, plan: LoadPlan, footprint: Footprint
+        self, front: Front, pool: GranulePool, buffers: HostMemory, plan: LoadPlan, footprint: Footprint
     ) -> None:
-        self.door = door
+        self.front = front
+        self.door = front.door
         self.pool = pool
         self.buffers = buffers
         self.plan = plan
@@ -71,20 +71,13 @@ class VirtualMachine:
     def _run(self, reply: tuple[int, ...]) -> RecExit:
         boot = self.footprint.recs[0].rec
         for _ in range(MAX_ENTRIES):
-            exit_ = self._enter(boot, reply)
+            exit_ = self.front.enter(boot, reply)
             if exit_.exit_reason == ExitReason.HOST_CALL:
                 return exit_
             self._serve(boot, exit_)
             if self._off:
                 return exit_
         raise BrokenPromise(f"a guest exited {MAX_ENTRIES} times without a host call")
-
-    def _enter(self, rec: int, reply: tuple[int, ...]) -> RecExit:
-        enter = RecEnter(gprs=reply + (0,) * (31 - len(reply)))
-        self.door.write(self.buffers.run, enter.encode())
-        self.door.rmi(Rmi.REC_ENTER, rec, self.buffers.run)
-        self.door.meter.charge("host.exit")
-        return RecExit.decode(self.door.read(self.buffers.run + RUN_EXIT_OFFSET, GRANULE_BYTES - RUN_EXIT_OFFSET))
 
     def _serve(self, rec: int, exit_: RecExit) -> None:
         handlers: dict[int, Callable[[int, RecExit], None]] = {
@@ -110,10 +103,10 @@ class VirtualMachine:
             self._off = True
         elif call in (Psci.CPU_ON, Psci.CPU_ON_32, Psci.AFFINITY_INFO, Psci.AFFINITY_INFO_32):
             target = self._rec_of(exit_.gprs[1])
-            self.door.rmi(Rmi.PSCI_COMPLETE, rec, target, PsciStatus.SUCCESS)
+            self.front.complete_psci(rec, target, PsciStatus.SUCCESS)
             if call in (Psci.CPU_ON, Psci.CPU_ON_32):
                 # the secondary vCPU comes up on another PE and idles until the first one has work for it
-                self._enter(target, ())
+                self.front.enter(target, ())
 
     def _rec_of(self, mpidr: int) -> int:
         for rec in self.footprint.recs:
@@ -127,24 +120,21 @@ class VirtualMachine:
         base, top = exit_.ripas_base, exit_.ripas_top
         at = base
         while at < top:
-            result = self.door.ask(Rmi.RTT_SET_RIPAS, self.footprint.rd, rec, at, top)
-            level = missing_level(result[0])
-            if result[0] == 0:
-                self.door.meter.charge("rmi.ripas-entry", (result[1] - at) // GRANULE_BYTES)
-                at = result[1]
-            elif level is not None and level < PAGE_LEVEL:
-                self._create_table(at, level + 1)
-            else:
+            reached, missing = self.front.set_ripas(self.footprint.rd, rec, at, top)
+            if missing is not None:
+                self._create_table(at, missing + 1)
+            elif reached == at:
                 break
+            at = reached
         if exit_.ripas_value == Ripas.EMPTY and at > base:
             self.give_up(base, at, shared=True)
 
     def give_up(self, base: int, top: int, *, shared: bool) -> None:
         """Take the pages of [base, top), mapped one by one, out of the Realm, to be `shared` or just kept."""
-        footprint, step = self.footprint, GRANULE_BYTES
+        footprint = self.footprint
         for span in [piece for data in footprint.data if (piece := data.cut(base, top)) is not None]:
-            self.door.rmi_run(Rmi.DATA_DESTROY, (footprint.rd, span.ipa), (0, step), span.count)
-            self.door.rmi_run(Rmi.GRANULE_UNDELEGATE, (span.pa,), (step,), span.count)
+            self.front.take_pages(footprint.rd, span.ipa, span.count)
+            self.front.undelegate(span.pa, span.count).whole()
             footprint.delegated.take_at(span.pa, span.count)
             if shared:
                 footprint.shared.append(span)
@@ -166,40 +156,31 @@ class VirtualMachine:
             raise Refusal("realm-crashed", f"the Realm touched unprotected IPA {ipa:#x}, where nothing is")
         at = 0
         while at < span.count:
-            here = span.ipa + half + at * GRANULE_BYTES
-            pa = span.pa + at * GRANULE_BYTES
-            args = (self.footprint.rd, here, PAGE_LEVEL, pa | S2_NORMAL_WRITE_BACK | S2_READ_WRITE)
-            stride = (0, GRANULE_BYTES, 0, GRANULE_BYTES)
-            done, last = self.door.ask_run(Rmi.RTT_MAP_UNPROTECTED, args, stride, span.count - at)
-            at += done
-            if at < span.count:
-                self._table_for(Rmi.RTT_MAP_UNPROTECTED, last[0], span.ipa + half + at * GRANULE_BYTES)
+            here, pa = span.ipa + half + at * GRANULE_BYTES, span.pa + at * GRANULE_BYTES
+            reached = self.front.share(self.footprint.rd, here, pa, span.count - at)
+            at += reached.done
+            if reached.missing is not None:
+                self._create_table(span.ipa + half + at * GRANULE_BYTES, reached.missing + 1)
+            else:
+                reached.whole()
 
     def _bring_in(self, ipa: int) -> None:
         """Back a page of RAM that has none: a page of the pool, zeroed by the RMM."""
         granule = self._spare()
-        while True:
-            result = self.door.ask(Rmi.DATA_CREATE_UNKNOWN, self.footprint.rd, granule, ipa)
-            if result[0] == 0:
-                break
-            self._table_for(Rmi.DATA_CREATE_UNKNOWN, result[0], ipa)
+        while (reached := self.front.back_page(self.footprint.rd, granule, ipa, 1)).missing is not None:
+            self._create_table(ipa, reached.missing + 1)
             granule = self._spare()
+        reached.whole()
         self.footprint.spare.remove(granule)
         self.footprint.data.append(Span(align_down(ipa, GRANULE_BYTES), granule, 1))
 
     def ensure_pages(self, ipa: int) -> None:
         """Make the tables that map `ipa` page by page, unfolding a block if there is one."""
-        while (level := self.door.rmi(Rmi.RTT_READ_ENTRY, self.footprint.rd, ipa, PAGE_LEVEL)[1]) < PAGE_LEVEL:
+        while (level := self.front.walk_level(self.footprint.rd, ipa)) < PAGE_LEVEL:
             self._create_table(ipa, level + 1)
 
-    def _table_for(self, command: Rmi, x0: int, ipa: int) -> None:
-        level = missing_level(x0)
-        if level is None or level >= PAGE_LEVEL:
-            raise RmiRefusal(command, x0, (self.footprint.rd, ipa))
-        self._create_table(ipa, level + 1)
-
     def _create_table(self, ipa: int, level: int) -> None:
-        create_table(self.door, self.footprint, self._spare(), ipa, level)
+        create_table(self.front, self.footprint, self._spare(), ipa, level)
 
     def _spare(self) -> int:
         """A delegated granule without use; one more is always kept back for teardown."""
@@ -209,7 +190,7 @@ class VirtualMachine:
             if base is None:
                 raise Refusal("no-granules", f"{SPARE_BATCH} granules wanted for tables, {self.pool.free} free")
             footprint.taken.give(base, SPARE_BATCH)
-            self.door.rmi_run(Rmi.GRANULE_DELEGATE, (base,), (GRANULE_BYTES,), SPARE_BATCH)
+            self.front.delegate(base, SPARE_BATCH).whole()
             footprint.delegated.give(base, SPARE_BATCH)
             footprint.spare.extend(base + index * GRANULE_BYTES for index in reversed(range(SPARE_BATCH)))
         return footprint.spare[-1]

@@ -11,10 +11,11 @@ from typing import Protocol
 
 from cca_machine.abi.smc import Registers
 from cca_machine.commands import CONTROL, MachineSpec, Outcome, Parcel, Record
-from cca_machine.costs import Meter
+from cca_machine.costs import CALLS, Meter
 from cca_machine.hardware.memory import PhysicalMemory
-from cca_machine.host.build import HostMemory
+from cca_machine.host.buffers import HostMemory
 from cca_machine.host.door import Door, Firmware
+from cca_machine.host.fronts.choice import FRONTS
 from cca_machine.host.happenings import Built, Gone, Happen, Happening, Say, Tell
 from cca_machine.host.hosted import HostedRealm, HostState
 from cca_machine.host.run import VirtualMachine
@@ -143,8 +144,8 @@ class Work:
         self.now_ns = now_ns
         self.answers = answers
         self.faults = faults
-        self.meter = Meter(site.spec.timing)
-        self.door = Door(site.firmware, site.memory, self.meter)
+        self.meter = Meter(site.spec.timing, CALLS[site.spec.edition])
+        self.front = FRONTS[site.spec.edition](Door(site.firmware, site.memory, self.meter), site.buffers)
         self.agenda: list[tuple[int, Happening]] = []
         self._pe_until_ns: int | None = None
         site.guests.meter = self.meter
@@ -195,4 +196,4 @@ class Work:
     def machine_of(self, hosted: HostedRealm) -> VirtualMachine:
         """The Realm as its VMM runs it."""
         site = self.site
-        return VirtualMachine(self.door, site.state.pool, site.buffers, plan(hosted.spec), hosted.footprint)
+        return VirtualMachine(self.front, site.state.pool, site.buffers, plan(hosted.spec), hosted.footprint)

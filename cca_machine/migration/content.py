@@ -14,9 +14,13 @@ import msgspec
 from cca_machine.abi.guest import SystemRegister
 
 
-class Immutable(msgspec.Struct, frozen=True, tag="immutable", kw_only=True):
-    """Creation parameters that the destination must equal exactly."""
+class Immutable(msgspec.Struct, frozen=True, tag="immutable", kw_only=True, omit_defaults=True):
+    """Creation parameters that the destination must equal exactly.
 
+    `edition` is that of the RMM which measured them; None stands for 1.0, whose bundles stay as they were.
+    """
+
+    edition: str | None = None
     flags: int
     ipa_width: int
     sve_vl: int
@@ -81,12 +85,13 @@ class VcpuState(msgspec.Struct, frozen=True, kw_only=True):
     system: tuple[tuple[SystemRegister, int], ...]
 
 
-class Mutable(msgspec.Struct, frozen=True, tag="mutable"):
-    """What the Realm was at its pause: measurements (RIM, REMs), vCPUs, and its program's record."""
+class Mutable(msgspec.Struct, frozen=True, tag="mutable", omit_defaults=True):
+    """What the Realm was at its pause: measurements (RIM, REMs), vCPUs, its program's record, and its instance id."""
 
     measurements: tuple[bytes, ...]
     vcpus: tuple[VcpuState, ...]
     program: bytes
+    instance_id: bytes | None = None
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cca_machine.abi.rmi import Ripas, Rmi
+from cca_machine.abi.rmi import Ripas
 from cca_machine.commands import AbortImport, CommitImport, Imported, ImportReady, OpenImport
 from cca_machine.hardware.address import GRANULE_BYTES, align_down
 from cca_machine.host.door import Refusal, RmiRefusal
@@ -208,7 +208,7 @@ class Destination(Side):
         self.calls.set_ripas(hosted.footprint.rd, run.ipa, run.count, run.ripas)
 
     def _run(self, session: Session, hosted: HostedRealm) -> None:
-        self.work.door.rmi(Rmi.REALM_ACTIVATE, hosted.footprint.rd)
+        self.work.front.activate(hosted.footprint.rd)
         hosted.session = ""
         self.step(session, session.state)
         self.work.happen(hosted, HostedEvent.IMPORT_COMMITTED, "migration")

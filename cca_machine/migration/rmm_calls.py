@@ -14,6 +14,7 @@ from cca_machine.abi.rmm_el3 import El3Services
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_SHIFT
 from cca_machine.migration.content import Immutable, MapRun, Memory, MemoryMap, Mutable, PageRun, VcpuState
 from cca_machine.rmm.core import Core
+from cca_machine.rmm.features import EDITION_1_0
 from cca_machine.rmm.rtt import (
     ASSIGNED,
     ENTRIES,
@@ -56,7 +57,7 @@ class MigrationCalls:
 
     def immutable(self, rd: int) -> Immutable:
         """Creation parameters."""
-        return _immutable(self._core.state.realms[rd])
+        return self._immutable(self._core.state.realms[rd])
 
     def memory_map(self, rd: int, base: int, top: int) -> MemoryMap:
         """RIPAS and backing over [base, top), as maximal runs."""
@@ -105,13 +106,16 @@ class MigrationCalls:
             )
             for rec in recs
         )
-        return Mutable(tuple(state.realms[rd].measurements), vcpus, program)
+        return Mutable(tuple(state.realms[rd].measurements), vcpus, program, state.realms[rd].instance_id or None)
 
     # -- import ------------------------------------------------------------------------------------------------------
 
     def check_immutable(self, rd: int, wanted: Immutable) -> None:
         """Whether the Realm built here is the one that comes. Raises ImportRefused."""
-        if _immutable(self._new(rd)) != wanted:
+        came, here = wanted.edition or EDITION_1_0, self._core.features.edition
+        if came != here:
+            raise ImportRefused(f"the Realm was built under RMM edition {came}, this machine runs {here}")
+        if self._immutable(self._new(rd)) != wanted:
             raise ImportRefused("the Realm was built here with other parameters")
 
     def set_ripas(self, rd: int, ipa: int, count: int, ripas: int) -> None:
@@ -145,12 +149,26 @@ class MigrationCalls:
         recs = {rec.index: rec for rec in state.recs.values() if rec.rd == rd}
         if sorted(recs) != [vcpu.index for vcpu in mutable.vcpus] or len(mutable.measurements) != 5:
             raise ImportRefused("the Realm that comes has other vCPUs or measurements")
-        realm.measurements = list(mutable.measurements)
+        realm.measurements, realm.instance_id = list(mutable.measurements), mutable.instance_id or b""
         for vcpu in mutable.vcpus:
             rec = recs[vcpu.index]
             rec.runnable, rec.gprs, rec.pc, rec.pstate = vcpu.runnable, list(vcpu.gprs), vcpu.pc, vcpu.pstate
             rec.psci_pending, rec.host_call_ipa = vcpu.psci_pending, vcpu.host_call_ipa
             rec.system = dict(vcpu.system)
+
+    def _immutable(self, realm: Realm) -> Immutable:
+        edition = self._core.features.edition
+        return Immutable(
+            edition=None if edition == EDITION_1_0 else edition,
+            flags=realm.flags,
+            ipa_width=realm.ipa_width,
+            sve_vl=realm.sve_vl,
+            num_bps=realm.num_bps,
+            num_wps=realm.num_wps,
+            pmu_num_ctrs=realm.pmu_num_ctrs,
+            hash_algo=realm.hash_algo,
+            rpv=realm.rpv,
+        )
 
     # -- walking -----------------------------------------------------------------------------------------------------
 
@@ -192,16 +210,3 @@ class MigrationCalls:
             yield PageRun(ipa + done * GRANULE_BYTES, take, pages)
             done += take
             at += len(here)
-
-
-def _immutable(realm: Realm) -> Immutable:
-    return Immutable(
-        flags=realm.flags,
-        ipa_width=realm.ipa_width,
-        sve_vl=realm.sve_vl,
-        num_bps=realm.num_bps,
-        num_wps=realm.num_wps,
-        pmu_num_ctrs=realm.pmu_num_ctrs,
-        hash_algo=realm.hash_algo,
-        rpv=realm.rpv,
-    )

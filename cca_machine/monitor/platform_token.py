@@ -1,15 +1,18 @@
 """Platform evidence: who the machine is, what firmware it runs, and which Realm attestation key it vouches for.
 
-The token is of the 2023 profile 1.0.0, signed with the platform attestation key (CPAK); its challenge is the hash of
-the Realm attestation key (RAK), so that whatever the RAK signs is bound to this machine and firmware.
+The token is of the profile that the machine was made with, signed with the platform attestation key (CPAK). It
+carries the hash of the Realm attestation key (RAK), so that whatever the RAK signs is bound to this machine and
+firmware: as its challenge, or from the profiles of 2026 on as its workload binding.
 Source: draft-ffm-rats-cca-token; RSE delegated attestation (TF-M; TF-A docs/components/measured_boot).
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from attestation.claim_records import PlatformProfile
 from attestation.claims import PlatformClaims, SoftwareComponent
 from attestation.keys import Curve, SigningKey, derive_key
 from attestation.token import encode_platform
@@ -20,6 +23,21 @@ CONFIG = bytes.fromhex("cfcfcfcf")
 """Claim 2401, as in the sample token of TF-A."""
 
 HASH_NAME = "sha-256"
+
+
+REALM_MANAGEMENT = 1
+"""Claim 2394: the client that asked for the token is the Realm management security domain."""
+
+PROFILES: dict[str, Callable[[bytes], dict[str, Any]]] = {
+    "2023": lambda binding: {"profile": PlatformProfile.V2023_1_0, "challenge": binding},
+    "2024": lambda binding: {
+        "profile": PlatformProfile.V2024_2_0, "challenge": binding, "client_id": REALM_MANAGEMENT,
+    },
+    "2026": lambda binding: {
+        "profile": PlatformProfile.V2026_2_0, "workload_binding": binding, "client_id": REALM_MANAGEMENT,
+    },
+}  # fmt: skip
+"""Claims that differ between the profiles, given the hash of the RAK, by year."""
 
 
 class PlatformIdentity(NamedTuple):
@@ -66,12 +84,12 @@ def platform_token(platform: Platform, rak: SigningKey, slots: dict[int, Measure
     """The platform token (COSE_Sign1, tag 18) over these measurements, bound to `rak`."""
     identity = platform_identity(platform.seed)
     claims = PlatformClaims(
-        challenge=hashlib.sha256(rak.public.cose_key()).digest(),
         implementation_id=platform.implementation_id,
         instance_id=identity.instance_id,
         config=CONFIG,
         lifecycle=platform.lifecycle,
         sw_components=software_components(slots),
         hash_algo_id=HASH_NAME,
+        **PROFILES[platform.token_profile](hashlib.sha256(rak.public.cose_key()).digest()),
     )
     return encode_platform(claims, identity.cpak)

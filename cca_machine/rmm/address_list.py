@@ -1,51 +1,34 @@
-"""RMI address lists: ranges of memory as 64-bit descriptors (DEN0137 2.0-bet0, RmiAddrRangeDesc4KB).
-
-Block size in bits 1:0 (0 page, 1 to 3 block of level 2 to 0), count in 11:2, address in 51:12, state in bit 63
-(0 delegated, 1 undelegated).
-"""
+"""RMI address lists: ranges of memory as descriptors in a granule of the Host (DEN0137 2.0-bet0)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cca_machine.abi.address_range import (
+    ADDRESS_MASK,
+    COUNT_ONE,
+    DELEGATED,
+    MAX_COUNT,
+    UNDELEGATED,
+    base_of,
+    count_of,
+    descriptor,
+    level_of,
+    state_of,
+)
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.hardware.gpt import GranuleProtectionFault, World
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.granule import GranuleState, state_at
-from cca_machine.rmm.rtt import PAGE_LEVEL, size
+from cca_machine.rmm.rtt import size
+
+__all__ = [
+    "DELEGATED", "SLOTS", "UNDELEGATED", "add_block", "blocks", "descriptor", "granules_of", "is_writable", "level_of",
+    "read", "state_of", "total_bytes", "usable_slots", "write",
+]  # fmt: skip
 
 SLOTS = GRANULE_BYTES // 8
 """Descriptors in a granule: a list never leaves one."""
-MAX_COUNT = 0x3FF
-DELEGATED, UNDELEGATED = 0, 1
-_ADDRESS = (1 << 52) - GRANULE_BYTES
-_STATE_SHIFT = 63
-_COUNT_ONE = 1 << 2
-
-
-def descriptor(address: int, level: int, count: int = 1, state: int = DELEGATED) -> int:
-    """A descriptor of `count` blocks of `level`."""
-    return state << _STATE_SHIFT | address & _ADDRESS | count << 2 | PAGE_LEVEL - level
-
-
-def level_of(desc: int) -> int:
-    """Level whose entries map one block: 3 for a page."""
-    return PAGE_LEVEL - (desc & 3)
-
-
-def count_of(desc: int) -> int:
-    """Blocks."""
-    return desc >> 2 & MAX_COUNT
-
-
-def base_of(desc: int) -> int:
-    """Address of the first block."""
-    return desc & _ADDRESS
-
-
-def state_of(desc: int) -> int:
-    """0 delegated, 1 undelegated."""
-    return desc >> _STATE_SHIFT & 1
 
 
 def blocks(descriptors: list[int]) -> Iterator[tuple[int, int, int]]:
@@ -53,7 +36,7 @@ def blocks(descriptors: list[int]) -> Iterator[tuple[int, int, int]]:
     for desc in descriptors:
         level = level_of(desc)
         for index in range(count_of(desc)):
-            yield base_of(desc) + index * size(level) & _ADDRESS, level, state_of(desc)
+            yield base_of(desc) + index * size(level) & ADDRESS_MASK, level, state_of(desc)
 
 
 def granules_of(descriptors: list[int]) -> Iterator[int]:
@@ -69,10 +52,10 @@ def add_block(descriptors: list[int], address: int, level: int, state: int, limi
         if level_of(desc) != level or state_of(desc) != state or count_of(desc) >= MAX_COUNT:
             continue
         if address == base_of(desc) + count_of(desc) * step:
-            descriptors[at] = desc + _COUNT_ONE
+            descriptors[at] = desc + COUNT_ONE
             return True
         if address == base_of(desc) - step:
-            descriptors[at] = (desc & ~_ADDRESS | address) + _COUNT_ONE
+            descriptors[at] = (desc & ~ADDRESS_MASK | address) + COUNT_ONE
             return True
     if descriptors and len(descriptors) >= limit:
         return False

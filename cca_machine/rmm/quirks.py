@@ -202,3 +202,6 @@ QUIRK_SETS: dict[str, QuirkSet] = {quirks.name: quirks for quirks in (SUGGESTED,
 
 QUIRK_SETS_2_0: dict[str, QuirkSet] = {quirks.name: quirks for quirks in (SUGGESTED, TEXT, TF_RMM_2_0)}
 """The same for machines that speak RMI 2.0."""
+
+EDITION_QUIRKS: dict[str, dict[str, QuirkSet]] = {"1.0": QUIRK_SETS, "2.0": QUIRK_SETS_2_0}
+"""Sets by edition and name."""

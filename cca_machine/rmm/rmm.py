@@ -44,10 +44,11 @@ class Rmm:
         features: RmmFeatures | None = None,
         quirks: QuirkSet = SUGGESTED,
         tokens: TokenMaker | None = None,
+        maker: Callable[[El3Services], TokenMaker] | None = None,
     ) -> None:
         self.state = state
         later = features is not None and features.edition == EDITION_2_0
-        self._maker: Callable[[El3Services], TokenMaker] = El3TokenMaker2 if later else El3TokenMaker
+        self._maker = maker or (El3TokenMaker2 if later else El3TokenMaker)
         self.core = Core(state, hardware, el3, guest, features or RmmFeatures(), quirks, tokens or self._maker(el3))
         self._later = later
         if self._later:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cca_machine.abi.rmi2 import AUX_GRANULES, MemoryRequest, Rmi2, incomplete
+from cca_machine.abi.rmi2 import AUX_GRANULES, DONATE_COUNT_SHIFT, MemoryRequest, Rmi2, incomplete
 from cca_machine.hardware.address import GRANULE_BYTES
 from cca_machine.rmm import address_list
 from cca_machine.rmm.core import Core
@@ -10,7 +10,6 @@ from cca_machine.rmm.granule import GranuleState
 from cca_machine.rmm.operation import Operation, Stage
 
 REC_AUX, PARTIAL, DELEGATED = int(GranuleState.REC_AUX), int(GranuleState.PARTIAL), int(GranuleState.DELEGATED)
-_PAGES_SHIFT = 2
 
 
 def free_handle(core: Core) -> int | None:
@@ -21,7 +20,7 @@ def free_handle(core: Core) -> int | None:
 
 def donate_request(granules: int) -> int:
     """X2 of an operation that wants `granules` delegated pages, not contiguous (RmiOpMemDonateReq)."""
-    return granules << _PAGES_SHIFT
+    return granules << DONATE_COUNT_SHIFT
 
 
 def begin_donation(core: Core, handle: int, rd: int, rec_pa: int, params: int) -> tuple[int, ...]:

@@ -6,6 +6,8 @@ from dashboards.boards.fleet import REFUSED
 from dashboards.panels import Dashboard, Look, Panel, Query, Row, Unit, quantiles, stat
 from orchestrator.metrics.catalogue import Board
 
+NO_PODS = "the run has no confidential pods"
+
 _VERDICT = Row(
     "Verdict",
     (
@@ -94,22 +96,41 @@ _DETAILS = Row(
             width=12,
         ),
         Panel(
-            "Tokens",
-            "Tokens that left Realms in the interval; more tokens than verdicts means evidence lost on the way.",
-            (Query("increase(realmfleet_tokens_total[$__rate_interval])", "tokens"),),
+            "Size of a token",
+            "Mean so far. Another profile or more firmware components make it jump.",
+            (Query("realmfleet_token_bytes_total / (realmfleet_tokens_total > 0)", "bytes"),),
+            unit=Unit.BYTES,
             width=6,
         ),
         Panel(
-            "Size of a token",
-            "Mean so far. Another profile or more firmware components make it jump.",
-            (Query("realmfleet_token_bytes_total / realmfleet_tokens_total", "bytes"),),
-            unit=Unit.BYTES,
-            width=6,
+            "Start of a confidential pod by step",
+            "Mean so far, stacked: the steps add up to a start. Pulling grows with the image.",
+            (
+                Query(
+                    "sum by (step) (realmfleet_pod_start_seconds_sum) / "
+                    "(sum by (step) (realmfleet_pod_start_seconds_count) > 0)",
+                    "{{step}}",
+                    empty_when=NO_PODS,
+                ),
+            ),
+            Look.STACK,
+            unit=Unit.SECONDS,
+        ),
+        Panel(
+            "Confidential pods started and stopped",
+            "So far; stopped ones by step. A host that cheats shows at the step of what it touches.",
+            (
+                Query("realmfleet_pod_starts_total", "started"),
+                Query("realmfleet_pod_refusals_total > 0", "stopped at {{step}}", empty_when=NO_PODS),
+            ),
         ),
     ),
     details=True,
 )
 
 DASHBOARD = Dashboard(
-    Board.ATTESTATION, "Attestation", "Is evidence good and judged fast enough?", (_VERDICT, _VERIFIER, _DETAILS)
+    Board.ATTESTATION,
+    "Attestation",
+    "Is evidence good and judged fast enough?",
+    (_VERDICT, _VERIFIER, _DETAILS),
 )

@@ -71,6 +71,27 @@ CATALOGUE: Final[dict[str, FaultFacts]] = {
             ("attested-before-serving", "no-secret-after-refusal"),
         ),
         FaultFacts(
+            FaultKind.STALE_NONCE,
+            "The host hands guests the first nonce it saw since its boot, so their evidence answers an old challenge.",
+            "host",
+            "Guests get the fresh nonce again.",
+            ("attested-before-serving", "no-secret-after-refusal"),
+        ),
+        FaultFacts(
+            FaultKind.TAMPERED_IMAGE,
+            "The host flips a bit in every image layer that it fetches for a pod.",
+            "host",
+            "Layers arrive as the registry has them again.",
+            ("attested-before-serving", "recovered"),
+        ),
+        FaultFacts(
+            FaultKind.TAMPERED_INIT_DATA,
+            "The host gives pods init-data whose image policy accepts anything.",
+            "host",
+            "Pods get the init-data they were made for again.",
+            ("attested-before-serving", "recovered"),
+        ),
+        FaultFacts(
             FaultKind.ACTIVATION_FAILURE,
             "LFA_ACTIVATE answers ACTIVATION_FAILED; the old image goes on running.",
             "EL3 monitor",

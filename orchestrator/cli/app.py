@@ -142,6 +142,7 @@ def chaos_run(
     fleet: Annotated[FleetKind, typer.Option(help="One process (default), or Ray actors.")] = FleetKind.LOCAL,
     actors: Annotated[str, typer.Option(help="Number of Ray actors, or auto.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Directory for the runs (default: runs/NAME-NNN).")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write verdicts as JUnit XML here, for CI.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a fault-injection experiment over one or many seeds and judge it."""
@@ -149,6 +150,10 @@ def chaos_run(
     from orchestrator.report.table import show_experiment
 
     result = run_experiment(file, _bytes(file), _seeds(seeds), fleet=fleet.value, actors=_actors(actors), out=out)
+    if junit is not None:
+        from orchestrator.report.junit import write_junit
+
+        write_junit(junit, result)
     if as_json:
         _print_json(result.as_json())
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.cluster.diagnostics import Finding, Path
-from orchestrator.cluster.facts import Facts
+from orchestrator.cluster.facts import Facts, unknown_name
 from orchestrator.cluster.quantities import PPM, format_size
 from orchestrator.cluster.schema import Profile, RealmKind
 
@@ -18,6 +18,9 @@ GRANULE = 4096
 
 REC_GRANULES = 17
 """The REC itself and 16 auxiliary granules. Source: TF-RMM 0.x, MAX_REC_AUX_GRANULES."""
+
+MOST_CONTAINER_BYTES = 4 << 20
+"""Real content of a container image: it is encrypted, carried through a mailbox and decrypted in every run."""
 
 _TABLE_SPANS = (2 << 20, 1 << 30, 512 << 30)
 """Bytes that one RTT of level 3, 2 and 1 maps. Source: DEN0137 1.0, RTT levels of a 4 KiB granule."""
@@ -54,6 +57,28 @@ def realm_contents(facts: Facts) -> Iterator[Finding]:
         if kind.workload.working_set > kind.memory:
             message = f"{format_size(kind.workload.working_set)} are more than the Realm's memory of {room}"
             yield Finding(("realms", name, "workload", "working_set"), message, f"at most {room}")
+
+
+def pods(facts: Facts) -> Iterator[Finding]:
+    """Pods start images that exist, of a content that guests can take, and have no program besides."""
+    cluster = facts.cluster
+    for name, container in cluster.containers.items():
+        if container.content > MOST_CONTAINER_BYTES:
+            message = f"{format_size(container.content)} of content are more than pods of a simulation pull"
+            yield Finding(
+                ("containers", name, "content"), message,
+                f"at most {format_size(MOST_CONTAINER_BYTES)}; `size` is what pulling is charged for",
+            )  # fmt: skip
+    for name, kind in cluster.realms.items():
+        if kind.pod is None:
+            continue
+        if kind.pod.container not in cluster.containers:
+            path: Path = ("realms", name, "pod", "container")
+            yield unknown_name(path, "container", kind.pod.container, list(cluster.containers))
+        for field in ("program", "secret"):
+            if field in kind.model_fields_set:
+                message = f"a pod has no {field} of its own: it starts a container image and gets the key of that"
+                yield Finding(("realms", name, field), message, f"leave {field} out", at="key")
 
 
 def _too_small(kind: RealmKind, profile: Profile) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from orchestrator.cluster import capacity, deeds, releases
+from orchestrator.cluster import capacity, deeds, editions, releases
 from orchestrator.cluster.diagnostics import Finding, Path
 from orchestrator.cluster.facts import Facts, gather, too_large, unknown_name
 from orchestrator.cluster.names import machine_names
@@ -93,9 +93,12 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     signers,
     capacity.whole_granules,
     capacity.realm_contents,
+    capacity.pods,
     capacity.fits_a_machine,
     capacity.fits_the_fleet,
     capacity.spread_has_room,
+    editions.combinations,
+    editions.kinds_have_a_home,
     releases.bootable,
     releases.component_sizes,
     releases.policy,

@@ -93,7 +93,16 @@ class Profile(Record):
     pes: int = Field(ge=1, le=1024, description="Processing elements.")
     memory: Size = Field(description="DRAM, a multiple of the 4KiB granule.")
     firmware: Name = Field(description="Release it boots with.")
-    edition: Literal["1.0"] = Field("1.0", description="RMM edition.")
+    edition: Literal["1.0", "2.0"] = Field("1.0", description="RMM edition.")
+    token_profile: Literal["2023", "2024", "2026"] | None = Field(
+        None, description="Year of its tokens' profiles; absent: 2023 for edition 1.0, 2024 for 2.0."
+    )
+    mecids: int | None = Field(
+        None,
+        ge=0,
+        le=0xFFFE,
+        description="Edition 2.0: memory encryption contexts for one Realm each; absent: 254. 0 leaves them out.",
+    )
     quirks: Literal["suggested", "text", "tf-rmm"] = Field(
         "suggested", description="Which answer is given where the specification's text and public firmware differ."
     )
@@ -204,6 +213,29 @@ class WorkloadShape(Record):
     working_set: Size = default("0", "Bytes over which dirtying roams, at most the Realm's memory.")
 
 
+class Container(Record):
+    """A container image; its content, its publisher's signature and its encryption follow from names and version."""
+
+    version: int = Field(1, ge=1, le=2**31, description="Another version has other content.")
+    publisher: Name = Field(description="Who signs and encrypts it.")
+    layers: int = Field(2, ge=1, le=16, description="Layers, each encrypted under a key of its own.")
+    content: Size = default(
+        "64KiB", "Bytes that are really pulled, decrypted and unpacked, over all layers; at most 4MiB.", gt=0
+    )
+    size: Size = default("64MiB", "Bytes that pulling and unpacking are charged for.", gt=0)
+
+
+class PodShape(Record):
+    """What makes Realms confidential pods: they start a container image whose key the broker releases to them."""
+
+    container: Name = Field(description="Container image they start.")
+    trusted: list[Name] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Publishers whose signature the pod's image policy accepts; empty: that of its image.",
+    )
+
+
 class RealmKind(Record):
     """Realms that are alike; they are named `<kind>-<nnn>` from 001."""
 
@@ -213,8 +245,19 @@ class RealmKind(Record):
     memory: Size = default("256MiB", "Protected memory, a multiple of 4KiB.", gt=0)
     program: Literal["server", "batch", "database"] = Field("server", description="Guest program of the catalogue.")
     workload: WorkloadShape = Field(WorkloadShape(), description="What it does once it has its secret.")
-    hash: Literal["sha-256", "sha-512"] = Field("sha-256", description="Hash of the Realm's measurements.")
+    hash: Literal["sha-256", "sha-384", "sha-512"] = Field(
+        "sha-256", description="Hash of the Realm's measurements; sha-384 takes edition 2.0."
+    )
+    mec: Literal["shared", "private"] = Field(
+        "shared", description="Memory encryption context; one of its own (private) takes edition 2.0."
+    )
+    lfa: Literal["allow", "disallow"] = Field(
+        "allow", description="Whether firmware may be activated live under it; disallow takes edition 2.0."
+    )
     secret: Name = Field("default", description="Resource that the broker releases to the Realm.")
+    pod: PodShape | None = Field(
+        None, description="Start a container image as a confidential pod, instead of a program of the catalogue."
+    )
     spread: Literal["none", "machine", "rack"] = Field(
         "none", description="Anti-affinity: no two Realms of the kind on one machine, or in one rack."
     )
@@ -369,6 +412,9 @@ MachineFaultKind = Literal[
     "rmm.panic",
     "attest.tampered-token",
     "attest.stale-token",
+    "attest.stale-nonce",
+    "pod.tampered-image",
+    "pod.tampered-init-data",
     "firmware.activation-failure",
     "firmware.pe-absent",
 ]
@@ -428,6 +474,7 @@ class Cluster(Record):
     racks: dict[Name, Rack] = Field(min_length=1, description="Racks by name.")
     firmware: Firmware = Field(description="Signers and releases.")
     images: dict[Name, Image] = Field(min_length=1, description="Realm images by name.")
+    containers: dict[Name, Container] = Field(default_factory=dict, description="Container images of pods by name.")
     realms: dict[Name, RealmKind] = Field(default_factory=dict, description="Kinds of Realms by name.")
     arrivals: dict[Name, Arrivals] = Field(
         default_factory=dict, description="Realms that come and go, by the name of their arrival process."

@@ -155,7 +155,7 @@ class Health:
             machine.platform_token_sha256, machine.rak = "", b""
             machine.versions = dict(body.versions)
         before, machine.capacity = machine.capacity, self._capacity(store, machine, body)
-        if before is None or before.granules < machine.capacity.granules or before.vmids < machine.capacity.vmids:
+        if before is None or before.has_less_than(machine.capacity):
             store.room = True
         if body.rmm_alive:
             self._heard(store, machine, sent_ns)
@@ -167,13 +167,14 @@ class Health:
     def _capacity(self, store: Store, machine: MachineView, body: Heartbeat) -> Capacity:
         """What the host reports free, less what is bound there and not yet built as far as the host could know."""
         counted = {(status.realm, status.incarnation) for status in body.realms}
-        capacity = Capacity(body.free_granules, body.free_vmids)
+        capacity = Capacity(body.free_granules, body.free_vmids, body.free_mecids)
         coming = [store.realms[name] for name in machine.residents]
         coming += [store.realms[s.realm] for s in store.sessions_on(machine.name) if s.target == machine.name]
         for realm in coming:
             if (realm.name, realm.incarnation) not in counted:
                 capacity.granules -= self._footprint(store, realm)
                 capacity.vmids -= 1
+                capacity.mecids -= store.cluster.realms[realm.kind].mec == "private"
         return capacity
 
     def _appraise(self, machine: MachineView, platform_token: bytes, rak: bytes, arrived_ns: int) -> None:

@@ -102,6 +102,11 @@ _REALMS = (
     _counter("realm_builds_total", "Realms that machines built, a migration's copies included.", boards=(SCHEDULING,)),
     _seconds("realm_bring_up_seconds", LONG, "Time to bring a Realm up, by stage; total is wanted to serving.",
              by.BRING_UP_STAGE, boards=(FLEET, SCHEDULING)),
+    _seconds("pod_start_seconds", LONG, "Time that confidential pods took for each step of their start; the first step"
+             " counts from placement.", by.POD_STEP, boards=(ATTESTATION,)),
+    _counter("pod_starts_total", "Confidential pods whose workload started.", boards=(ATTESTATION,)),
+    _counter("pod_refusals_total", "Confidential pods that were stopped, by the step at which they were.",
+             by.POD_STEP, boards=(ATTESTATION,)),
     _counter("realm_restarts_total", "Copies given up so that another is built, by reason.",
              by.RESTART_REASON, boards=(FLEET, CHAOS)),
     _counter("stray_copies_total", "Copies found on machines that nobody believed in any more; they are stopped.",

@@ -26,6 +26,7 @@ from orchestrator.metrics.folds.machines import Machines
 from orchestrator.metrics.folds.migration import Migrations
 from orchestrator.metrics.folds.operator import Operator
 from orchestrator.metrics.folds.placement import Placement
+from orchestrator.metrics.folds.pods import Pods
 from orchestrator.metrics.folds.service import Service
 from orchestrator.metrics.samples import Samples
 from orchestrator.metrics.tally import Tally
@@ -46,6 +47,7 @@ class Collector:
             Copies(self.tally, facts, self._service),
             BringUp(self.tally, facts),
             Evidence(self.tally),
+            Pods(self.tally),
             Placement(self.tally),
             Migrations(self.tally),
             Firmware(self.tally),

@@ -14,6 +14,8 @@ from attestation.trust import Tier, TrustClaim
 from cca_machine import commands
 from cca_machine.abi.lfa import LfaStatus
 from cca_machine.abi.rmi import UNKNOWN_CALL, Rmi, RmiStatus
+from cca_machine.abi.rmi2 import Rmi2, Rmi2Status
+from cca_machine.pod import WALK
 from orchestrator import inputs, records
 from orchestrator.chaos.catalogue import CATALOGUE as FAULTS
 from orchestrator.chaos.checkers import CHECKERS
@@ -67,11 +69,14 @@ LOSS_REASON = closed(
     "reason", commands.FaultKind.POWER_LOSS, commands.FaultKind.RMM_PANIC, commands.FaultKind.PE_ABSENT
 )
 DOING = Label("doing", ("waiting", "serving"))
+POD_STEP = Label("step", tuple(row.step for row in WALK))
 BRING_UP_STAGE = Label("stage", ("build", "attest", "release", "total"))
 RESTART_REASON = closed("reason", "rebooted", "silent", "rmm-dead", "migration", "vanished")
 CAUSE = Label("cause", tuple(Cause))
-RMI_COMMAND = closed("command", *(f"RMI_{command.name}" for command in Rmi))
-RMI_STATUS = closed("status", *(f"RMI_{status.name}" for status in RmiStatus), f"SMC_{UNKNOWN_CALL}")
+RMI_COMMAND = closed("command", *dict.fromkeys(f"RMI_{command.name}" for command in (*Rmi, *Rmi2)))
+RMI_STATUS = closed(
+    "status", *dict.fromkeys(f"RMI_{status.name}" for status in (*RmiStatus, *Rmi2Status)), f"SMC_{UNKNOWN_CALL}"
+)
 COMMAND = closed("command", *tags(commands.Command))
 ATTESTATION_RESULT = closed("result", SUCCESS, *RefusalReason)
 TRIGGER = closed("trigger", "bring-up", "migration", "firmware", "machine-back")
@@ -85,7 +90,17 @@ PENDING_REASON = closed("reason", "new", *(name for name, _ in FILTERS))
 MIGRATION_RESULT = closed("result", "moved", "resumed", "lost")
 MIGRATION_PHASE = Label("phase", ("open", "committed", "aborting"))
 MIGRATION_RULE = closed(
-    "rule", "realm", "source", "trust", "activity", "sessions", "fleet-sessions", "target", "features", "firmware"
+    "rule",
+    "realm",
+    "source",
+    "trust",
+    "activity",
+    "sessions",
+    "fleet-sessions",
+    "target",
+    "edition",
+    "features",
+    "firmware",
 )
 COMPONENT = closed("component", "BL2", "BL31", "RMM", "HES")
 ROLLOUT_STAGE = Label("stage", tuple(stage for stage in Stage if stage not in (Stage.AWAITED, Stage.BAKING)))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cca_machine.migration.precopy import Terms, course
 from orchestrator.cluster.schema import Cluster
+from orchestrator.realms.reference import rim_rule
 from orchestrator.scheduler import footprint
 from orchestrator.scheduler.bind import Round
 from orchestrator.scheduler.filters import Wish, refusal, version_key
@@ -80,7 +81,13 @@ def _target_barred(store: Store, source: MachineView, target: MachineView) -> De
         return barred
     profiles = store.cluster.profiles
     here, there = profiles[source.profile], profiles[target.profile]
-    if there.edition != here.edition or there.ipa_bits < here.ipa_bits:
+    if there.edition != here.edition:
+        why = f"{source.name} runs RMM {here.edition}, {target.name} RMM {there.edition}"
+        return Declined("edition", f"{why}: measurement, token and state of a Realm differ between editions")
+    if rim_rule(there.edition, there.quirks) != rim_rule(here.edition, here.quirks):
+        why = f"profile {target.profile} measures Realms by other rules than profile {source.profile}"
+        return Declined("features", f"{why}: its RIM would be nobody's")
+    if there.ipa_bits < here.ipa_bits:
         return Declined("features", f"profile {target.profile} lacks what profile {source.profile} offers its Realms")
     running, offered = source.versions.get("RMM", ""), target.versions.get("RMM", "")
     if version_key(offered) < version_key(running):

@@ -25,12 +25,13 @@ from attestation.token import decode
 from attestation.trust import Tier
 from attestation.verify import PlatformCache, VerifiedPlatform, verify_platform
 from cca_machine.commands import MachineSpec
+from cca_machine.layout import PRIVATE
 from cca_machine.monitor.platform_token import platform_identity
 from orchestrator.cluster.schema import Attestation, Cluster
 from orchestrator.engine.streams import derive
 from orchestrator.fleet.health import PlatformVerdict
 from orchestrator.realms.policy import release_policy, secrets
-from orchestrator.realms.reference import expected_rim, personalization, realm_spec, resource_path
+from orchestrator.realms.reference import expected_rim, realm_spec, resource_path, rim_rule
 
 TokenSink: TypeAlias = Callable[[str, int, str, int, bytes], None]
 """Takes (realm, incarnation, machine, arrived_ns, token) of every token that reaches the verifier, good or bad."""
@@ -173,7 +174,7 @@ class Verifier:
 
     def _judge_platform(self, platform_token: bytes, rak: bytes) -> VerifiedPlatform:
         verified = verify_platform(platform_token, self._anchors, trusted_platforms=self._cache)
-        if not hmac.compare_digest(verified.claims.challenge or b"", hashlib.sha256(rak).digest()):
+        if not hmac.compare_digest(verified.claims.binding or b"", hashlib.sha256(rak).digest()):
             raise Untrusted("platform token does not vouch for this RAK", reason=RefusalReason.BINDING, label=10)
         appraisal = appraise_claims(verified.claims, _NO_REALM, self._references)
         if appraisal.platform.status is not Tier.AFFIRMING:
@@ -235,9 +236,13 @@ class Verifier:
         """Whether evidence that some rule admits is of the Realm that was asked: its image, its name in the RPV."""
         facts = self._broker.state.sessions[session].facts
         spec = realm_spec(self._cluster, subject.kind, subject.realm, subject.incarnation)
-        if facts["realm.initial-measurement"] != expected_rim(spec).hex():
+        machine = self._machines[subject.machine]
+        wanted = expected_rim(spec, rim_rule(machine.edition, machine.quirks))
+        if facts["realm.initial-measurement"] != wanted.hex():
             return RefusalReason.CLAIMS, "the RIM is of another kind of Realm than the one asked for evidence"
-        if facts["realm.personalization-value"] != personalization(subject.realm).hex():
+        if spec.mec == PRIVATE and facts.get("realm.mec-policy") != PRIVATE:
+            return RefusalReason.CLAIMS, "the Realm shares its memory encryption context with others"
+        if facts["realm.personalization-value"] != spec.rpv.hex():
             return RefusalReason.BINDING, "the personalization value names another Realm"
         return "", detail
 

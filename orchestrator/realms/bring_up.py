@@ -19,6 +19,7 @@ from cca_machine.commands import (
     Launched,
     Stop,
 )
+from cca_machine.pod import PodRefused, PodStep
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
@@ -194,6 +195,7 @@ class BringUp:
         if not verdict.passed:
             if realm.state is RealmState.VERIFYING:
                 store.note(_withheld(store, verdict, verdict.reason, verdict.detail), at_ns)
+                _stop_pod(store, realm, PodStep.EVIDENCE, verdict.reason, verdict.detail, at_ns)
             self.refuse(store, realm, f"{verdict.reason}: {verdict.detail}", at_ns)
             return
         realm.attested_ns = at_ns
@@ -213,6 +215,7 @@ class BringUp:
             sealed = self.verifier.release(verdict)
         except Denied as denial:
             store.note(_withheld(store, verdict, denial.reason, str(denial)), at_ns)
+            _stop_pod(store, realm, PodStep.KEY, denial.reason, str(denial), at_ns)
             self.refuse(store, realm, f"{denial.reason}: {denial}", at_ns)
             return
         subject = verdict.subject
@@ -305,6 +308,12 @@ _ACTS: dict[Effect, Callable[[BringUp, Store, RealmView, str], None]] = {
     Effect.STOP_COPY: BringUp._stop_copy,
     Effect.FORGET: BringUp._forget,
 }
+
+
+def _stop_pod(store: Store, realm: RealmView, step: PodStep, reason: str, why: str, at_ns: int) -> None:
+    """Say at which step of its walk a pod was stopped; a Realm that is no pod has none."""
+    if store.cluster.realms[realm.kind].pod is not None:
+        store.note(PodRefused(realm.name, realm.incarnation, step, str(reason), why), at_ns)
 
 
 def _say_unplaced(store: Store, realm: RealmView, why: Explanation) -> None:

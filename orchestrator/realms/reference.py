@@ -12,11 +12,24 @@ from hashlib import sha512
 import msgspec
 
 from attestation import rim
-from attestation.rim import DataCreate, HashAlgorithm, PageDigests, RealmCreate, RecCreate, RimEvent, RipasInit
+from attestation.container.init_data import init_data_digest
+from attestation.rim import (
+    DataCreate,
+    HashAlgorithm,
+    PageDigests,
+    RealmCreate,
+    RecCreate,
+    RimEvent,
+    RimRule,
+    RipasInit,
+)
 from attestation.stores import RealmReference
 from cca_machine import layout
 from cca_machine.commands import ImageSpec, RealmSpec, Workload
+from cca_machine.guest.program import POD
+from cca_machine.registry import key_path
 from orchestrator.cluster.schema import Cluster
+from orchestrator.realms.pods import pod_spec
 
 SECRET_REPOSITORY = "realmfleet"
 SECRET_TYPE = "secret"
@@ -27,6 +40,7 @@ def realm_spec(cluster: Cluster, kind_name: str, realm: str, incarnation: int) -
     kind = cluster.realms[kind_name]
     image = cluster.images[kind.image]
     shape = kind.workload
+    pod = pod_spec(cluster, kind.pod, realm) if kind.pod is not None else None
     return RealmSpec(
         realm=realm,
         incarnation=incarnation,
@@ -34,10 +48,13 @@ def realm_spec(cluster: Cluster, kind_name: str, realm: str, incarnation: int) -
         vcpus=kind.vcpus,
         memory_bytes=kind.memory,
         image=ImageSpec(kind.image, image.version, image.size),
-        program=kind.program,
+        program=kind.program if pod is None else POD,
         workload=Workload(shape.requests_per_s, shape.cpu, shape.dirty, shape.working_set),
         hash_algo=kind.hash,
-        rpv=personalization(realm),
+        rpv=personalization(realm) if pod is None else init_data_digest(pod.init_data),
+        mec=kind.mec,
+        lfa=kind.lfa,
+        pod=pod,
     )
 
 
@@ -47,27 +64,46 @@ def personalization(realm: str) -> bytes:
 
 
 def resource_path(cluster: Cluster, kind_name: str) -> str:
-    """The key broker's path (repository/type/tag) of the secret that Realms of this kind get."""
-    return f"{SECRET_REPOSITORY}/{SECRET_TYPE}/{cluster.realms[kind_name].secret}"
+    """The path (repository/type/tag) of what the broker releases to Realms of this kind: to pods their image key."""
+    kind = cluster.realms[kind_name]
+    if kind.pod is not None:
+        return key_path(kind.pod.container)
+    return f"{SECRET_REPOSITORY}/{SECRET_TYPE}/{kind.secret}"
 
 
-def expected_rim(spec: RealmSpec) -> bytes:
+def rim_rule(edition: str, quirks: str) -> RimRule:
+    """By which rules an RMM measures: 2.0 leaves RIPAS out and starts from zero, TF-RMM's from the parameters."""
+    if edition == "1.0":
+        return RimRule.RMM_1_0
+    return RimRule.RMM_2_0 if quirks == "tf-rmm" else RimRule.RMM_2_0_TEXT
+
+
+def rim_rules(cluster: Cluster) -> tuple[RimRule, ...]:
+    """The rules of all machines of the cluster, each once."""
+    used = {name for rack in cluster.racks.values() for name in rack.machines}
+    profiles = [profile for name, profile in cluster.profiles.items() if name in used]
+    return tuple(dict.fromkeys(rim_rule(profile.edition, profile.quirks) for profile in profiles))
+
+
+def expected_rim(spec: RealmSpec, rule: RimRule = RimRule.RMM_1_0) -> bytes:
     """The RIM of a Realm built from `spec` (DEN0137 1.0-rel0, section A7.1); name, incarnation and RPV do not enter."""
-    return _rim(msgspec.structs.replace(spec, realm="", incarnation=0, kind="", rpv=bytes(64), workload=Workload()))
+    unmeasured = {"realm": "", "incarnation": 0, "kind": "", "rpv": bytes(64), "workload": Workload(), "pod": None}
+    return _rim(msgspec.structs.replace(spec, **unmeasured), rule)
 
 
 @lru_cache(maxsize=1024)
-def _rim(spec: RealmSpec) -> bytes:
-    return rim.compute(_events(layout.plan(spec)))
+def _rim(spec: RealmSpec, rule: RimRule) -> bytes:
+    return rim.compute(_events(layout.plan(spec), rule), rule=rule)
 
 
-def _events(plan: layout.LoadPlan) -> Iterator[RimEvent]:
-    """The plan's measured events in the calculator's words."""
+def _events(plan: layout.LoadPlan, rule: RimRule) -> Iterator[RimEvent]:
+    """The plan's measured events in the calculator's words; an RMM 2.0 is given its policies in the flags."""
+    policies = 0 if rule is RimRule.RMM_1_0 else plan.policy_flags
     digests = PageDigests(HashAlgorithm(int(plan.hash_algo)))
     for event in layout.measured_events(plan):
         match event:
             case layout.RealmCreated():
-                yield RealmCreate(**msgspec.structs.asdict(event))
+                yield RealmCreate(**{**msgspec.structs.asdict(event), "flags": event.flags | policies})
             case layout.RipasInitialised():
                 yield RipasInit(event.base, event.top)
             case layout.DataLoaded():
@@ -77,11 +113,12 @@ def _events(plan: layout.LoadPlan) -> Iterator[RimEvent]:
 
 
 def realm_references(cluster: Cluster) -> tuple[RealmReference, ...]:
-    """One reference value per distinct Realm image and shape of the cluster."""
+    """One reference value per distinct Realm image and shape of the cluster, and per rule of its machines."""
     references: dict[bytes, RealmReference] = {}
     for kind_name in cluster.realms:
-        value = expected_rim(realm_spec(cluster, kind_name, "", 0))
-        references.setdefault(
-            value, RealmReference(initial_measurement=value, class_id=value, name=kind_name, source="computed")
-        )
+        for rule in rim_rules(cluster):
+            value = expected_rim(realm_spec(cluster, kind_name, "", 0), rule)
+            references.setdefault(
+                value, RealmReference(initial_measurement=value, class_id=value, name=kind_name, source="computed")
+            )
     return tuple(references.values())

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
+from cca_machine.pod import WALK, PodStep
 from orchestrator.chaos.history import Line, Readable, read
 from orchestrator.chaos.verdict import Facts
 from orchestrator.report.availability import Gap, Service, service
@@ -53,6 +54,14 @@ class ListedGap(Struct, frozen=True):
     open: bool
 
 
+class Pods(Struct, frozen=True):
+    """Confidential pods: starts of workloads, and attempts that were stopped, by the step at which they were."""
+
+    started: int
+    stopped: int
+    stopped_by_step: dict[str, int]
+
+
 class RolloutSummary(Struct, frozen=True):
     """One rollout: `state` is running, waiting, held or finished; `duration_s` is None until one of the latter two."""
 
@@ -94,6 +103,7 @@ class Summary(Struct, frozen=True):
     machines_lost: int
     realm_restarts: int
     secrets_released: int
+    pods: Pods
     requests_served: int
 
 
@@ -130,6 +140,7 @@ def summarise(lines: Iterable[Readable], facts: Facts) -> Summary:
         machines_lost=_losses(trace),
         realm_restarts=count["realm.restart"],
         secrets_released=count["secret.released"],
+        pods=_pods(trace),
         requests_served=_requests(trace),
     )
 
@@ -220,6 +231,12 @@ def _losses(trace: Sequence[Line]) -> int:
         elif line.kind == "machine.booted":
             lost.discard(line.source)
     return losses
+
+
+def _pods(trace: Sequence[Line]) -> Pods:
+    stopped = Counter(line.what["step"] for line in trace if line.kind == "pod.refused")
+    started = sum(line.kind == "pod.step" and line.what["step"] == PodStep.WORKLOAD for line in trace)
+    return Pods(started, sum(stopped.values()), {row.step: stopped[row.step] for row in WALK if stopped[row.step]})
 
 
 def _requests(trace: Sequence[Line]) -> int:

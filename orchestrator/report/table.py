@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.chaos.experiment import ExperimentResult, SeedResult
 from orchestrator.chaos.verdict import Outcome, Verdict
-from orchestrator.report.summary import Attestations, RolloutSummary, Spread, Summary
+from orchestrator.report.summary import Attestations, Pods, RolloutSummary, Spread, Summary
 
 PLAIN_WIDTH = 120
 """Columns where the output is no terminal, so that piped text does not depend on the caller's window."""
@@ -76,6 +76,8 @@ def rows(summary: Summary) -> Iterator[tuple[str, str]]:
         yield f"  by {cause}", _spread(spread)
     yield "attestations", f"{_verdicts(summary.attestations)}; platforms: {_verdicts(summary.platform_attestations)}"
     yield "secrets released", str(summary.secrets_released)
+    if summary.pods.started or summary.pods.stopped:
+        yield "pods", _pods(summary.pods)
     yield "migrations", f"{summary.migrations} moved, {summary.migrations_failed} not"
     activations = f"{summary.activations}, {summary.activations_refused} refused"
     yield "firmware activations", f"{activations}; pause {_spread(summary.activation_pause)}"
@@ -138,6 +140,11 @@ def _spread(spread: Spread) -> str:
     median, p99, largest = (duration(value) for value in (spread.median_ms, spread.p99_ms, spread.max_ms))
     events = f"{spread.events} event{'s' if spread.events > 1 else ''}"
     return f"{events}: median {median}, p99 {p99}, max {largest}"
+
+
+def _pods(pods: Pods) -> str:
+    steps = ", ".join(f"{count} at {step}" for step, count in pods.stopped_by_step.items())
+    return f"{pods.started} started, {pods.stopped} stopped{f' ({steps})' if steps else ''}"
 
 
 def _rollout(rollout: RolloutSummary) -> str:

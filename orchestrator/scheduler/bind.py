@@ -130,9 +130,10 @@ def _told(store: Store, machines: list[str], wish: Wish) -> dict[str, str]:
 
 
 def take(store: Store, machine: str, realm: RealmView) -> None:
-    """Take the Realm's granules and VMID off what is believed free; the next heartbeat counts anew."""
+    """Take the Realm's granules, VMID and MECID off what is believed free; the next heartbeat counts anew."""
     capacity = store.machines[machine].capacity
     store.touch(machine)
     if capacity is not None:
         capacity.granules -= footprint.granules_of(store, realm)
         capacity.vmids -= 1
+        capacity.mecids -= store.cluster.realms[realm.kind].mec == "private"

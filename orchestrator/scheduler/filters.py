@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from orchestrator.cluster.editions import why_not
 from orchestrator.cluster.schema import RealmKind
 from orchestrator.scheduler import footprint
 from orchestrator.store import MachineState, MachineView, Store, rack_key
@@ -63,6 +64,20 @@ def by_vmids(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) ->
     return "" if machine.capacity is not None and machine.capacity.vmids > 0 else "no VMID free"
 
 
+def by_edition(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) -> str:
+    """What only RMM 2.0 has, and encryption contexts, must be there at all."""
+    if kind.mec == "shared" and kind.hash != "sha-384" and kind.lfa == "allow":
+        return ""
+    return why_not(kind, store.cluster.profiles[machine.profile])
+
+
+def by_mecids(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) -> str:
+    """A Realm with an encryption context of its own takes a MECID."""
+    if kind.mec == "shared" or (machine.capacity is not None and machine.capacity.mecids > 0):
+        return ""
+    return "no MECID free for a private memory encryption context"
+
+
 def by_pes(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) -> str:
     """As many PEs as vCPUs, and room for their demand."""
     if kind.vcpus > machine.pes:
@@ -100,6 +115,8 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("affinity", by_affinity),
     ("granules", by_granules),
     ("vmids", by_vmids),
+    ("edition", by_edition),
+    ("mecids", by_mecids),
     ("pes", by_pes),
     ("firmware", by_firmware),
 )

@@ -53,8 +53,10 @@ class Plots:
             _bars(figure, cause, gaps[cause])
         for row in self._results.faults.iter_rows(named=True):
             until_s = self._results.virtual_s if row["until_s"] is None else row["until_s"]
-            figure.add_vrect(row["from_s"], until_s, fillcolor="#c8423b", opacity=0.12, line_width=0,
-                             annotation_text=row["kind"], annotation_position="top left")  # fmt: skip
+            figure.add_vrect(
+                row["from_s"], until_s, fillcolor="#c8423b", opacity=0.12, line_width=0,
+                annotation_text=row["kind"], annotation_position="top left", annotation_yshift=18,
+            )  # fmt: skip
         figure.update_layout(barmode="overlay", title=f"{self._results.name}, seed {self._results.seed}",
                              height=max(300, 18 * len(names) + 160), template="plotly_white")  # fmt: skip
         figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])

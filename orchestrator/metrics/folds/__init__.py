@@ -11,6 +11,7 @@ state except through an object it was given.
     evidence.py    tokens, verdicts, keys
     placement.py   the scheduler
     migration.py   sessions and their blackouts
+    pods.py        steps of confidential pods, and where they were stopped
     firmware.py    versions, activations, rollouts
     chaos.py       faults and recovery from them
     links.py       lost messages

@@ -48,7 +48,7 @@ def test_a_program_measures_what_it_was_configured_with(
 
 
 def test_every_program_serves_in_the_end() -> None:
-    assert set(PROGRAMS) == {"server", "batch", "database"}
+    assert set(PROGRAMS) == {"server", "batch", "database", "pod"}
     assert {type(steps[-1]).__name__ for steps in PROGRAMS.values()} == {"Serve"}
 
 

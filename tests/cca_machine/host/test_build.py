@@ -14,6 +14,7 @@ from cca_machine.host.build import Builder
 from cca_machine.host.donor import GranulePool
 from cca_machine.host.door import Door, RmiRefusal
 from cca_machine.host.footprint import BLOCK_BYTES
+from cca_machine.host.fronts.edition_1_0 import Front10
 from cca_machine.host.teardown import dismantle
 from cca_machine.invariants import violations
 from cca_machine.layout import plan
@@ -58,7 +59,8 @@ def make(world: Any, kit: Any) -> Make:
         board = world.machines["m"]._on()
         running = world.machines["m"]._state.running
         door = Door(firmware or board.monitor, board.hardware.memory, Meter(reference_timing()))
-        return Builder(door, pool or running.host.pool, board.site.buffers, plan(kit.realm_spec(**fields)), 7), running
+        front, buffers = Front10(door, board.site.buffers), board.site.buffers
+        return Builder(front, pool or running.host.pool, buffers, plan(kit.realm_spec(**fields)), 7), running
 
     return make
 
@@ -97,7 +99,7 @@ def test_memory_in_pieces_serves_as_well_and_gives_the_same_rim(make: Make) -> N
     builder, running = make()
     whole = builder.build()
     rim = running.rmm.realms[whole.rd].measurements[0]
-    dismantle(builder.door, builder.pool, whole)
+    dismantle(builder.front, builder.pool, whole)
     base = running.host.pool.runs[0][0]
     pieces = [(base + index * 3 * BLOCK_BYTES + 0x5000, 1300) for index in range(40)]
     pool = GranulePool(list(pieces))
@@ -105,7 +107,7 @@ def test_memory_in_pieces_serves_as_well_and_gives_the_same_rim(make: Make) -> N
     footprint = builder.build()
     assert len(footprint.ram) > 1
     assert violations(running.rmm, running.hardware) == []
-    dismantle(builder.door, builder.pool, footprint)
+    dismantle(builder.front, builder.pool, footprint)
     assert pool.runs == pieces
     again, running = make(pool=GranulePool(list(pieces)))
     assert running.rmm.realms[again.build().rd].measurements[0] == rim
@@ -119,7 +121,7 @@ def test_the_last_free_granules_are_enough_to_take_a_realm_apart(make: Make) -> 
     builder, running = make(pool=pool)
     footprint = builder.build()
     assert pool.free <= 2
-    dismantle(builder.door, pool, footprint)
+    dismantle(builder.front, pool, footprint)
     assert pool.runs == [(base, needed)]
     assert list(running.rmm.granules.runs()) == []
 
@@ -139,7 +141,7 @@ def test_a_call_refused_anywhere_is_named_and_nothing_is_left(world: Any, make: 
     builder, _ = make(Contrary(machine._on().monitor, command, nth), vcpus=2)
     code = f"RMI_{command.name}: RMI_ERROR_INPUT"
     try:
-        dismantle(builder.door, builder.pool, builder.build())
+        dismantle(builder.front, builder.pool, builder.build())
     except RmiRefusal as refusal:
         code = refusal.code
     assert code == f"RMI_{command.name}: RMI_ERROR_INPUT"
@@ -149,7 +151,7 @@ def test_a_call_refused_anywhere_is_named_and_nothing_is_left(world: Any, make: 
 def test_every_call_is_counted_and_charged_once(make: Make) -> None:
     builder, _ = make(memory_bytes=64 << 20, vcpus=1)
     builder.build()
-    meter = builder.door.meter
+    meter = builder.front.door.meter
     timing = reference_timing()
     measured = sum(len(pages) for _, pages in builder.plan.loads())
     assert meter.calls["RMI_REALM_CREATE"] == meter.calls["RMI_REC_CREATE"] == meter.calls["RMI_REALM_ACTIVATE"] == 1
@@ -164,5 +166,5 @@ def test_every_call_is_counted_and_charged_once(make: Make) -> None:
 def test_the_parameter_page_is_wiped_after_use(make: Make) -> None:
     builder, _ = make()
     builder.build()
-    page = builder.door.read(builder.buffers.params, 4096)
+    page = builder.front.door.read(builder.buffers.params, 4096)
     assert RealmParams.decode(page) == RealmParams()

@@ -36,6 +36,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: int = 0x3003
     pes: int = 4
     quirks: str = "suggested"
+    token_profile: str = "2023"
 
 
 class RmmDouble:

@@ -13,7 +13,7 @@ from attestation.stores import TrustAnchors
 from attestation.verify import Verified, verify
 from cca_machine.abi.rmi2 import MEC_POLICY_SHIFT, MEC_PRIVATE
 from cca_machine.abi.rsi import Rsi
-from cca_machine.rmm.token_2_0 import REALM_PROFILE_2_0, El3TokenMaker2
+from cca_machine.rmm.token_2_0 import El3TokenMaker2
 
 CHALLENGE = bytes(range(64))
 PRIVATE = MEC_PRIVATE << MEC_POLICY_SHIFT
@@ -40,7 +40,7 @@ def test_a_verifier_accepts_the_token_and_finds_the_realm_in_it(hash_algo: int, 
     rd, token = token_of(door, hash_algo=hash_algo, rpv=b"\x05" * 64)
     realm, found = door.rmm.state.realms[rd], verified(token).realm
     assert token[:3] == bytes.fromhex("d9038b")
-    assert found.profile == REALM_PROFILE_2_0
+    assert found.profile == "tag:arm.com,2024:realm#2.0.0"
     assert found.initial_measurement == realm.measurements[0][:size]
     assert found.personalization_value == b"\x05" * 64
     assert found.instance_id == realm.instance_id

@@ -73,7 +73,7 @@ def test_problems_as_json_say_the_same_in_fields() -> None:
             "severity": "error",
             "message": "unknown key 'durration'",
             "hint": "did you mean 'duration'? known here: version, name, description, seed, duration, control, "
-            "timing, network and 11 more",
+            "timing, network and 12 more",
         }
     ]
 

@@ -95,6 +95,23 @@ def test_a_smaller_profile_does_not_take_realms_of_a_larger_one(world: Any) -> N
     assert verdict.rule == "features"
 
 
+@pytest.mark.parametrize(
+    ("there", "rule", "says"),
+    [({"edition": "2.0"}, "edition", "RMM 1.0"), ({"edition": "1.0"}, "", "")],
+    ids=["another edition", "the same"],
+)
+def test_nothing_moves_between_editions(world: Any, there: dict[str, Any], rule: str, says: str) -> None:
+    base = {"pes": 4, "memory": "256MiB", "firmware": "base"}
+    small = world(
+        profiles={"std": base, "other": {**base, **there}},
+        racks={"r1": {"machines": {"std": 1}}, "r2": {"machines": {"other": 1}}},
+    ).run(3)
+    realm = next(r for r in small.store.realms.values() if r.machine == "r1-std-01")
+    verdict = admit(small.store, ask("r2-other-01", realm.name))
+    assert (verdict.rule if isinstance(verdict, Declined) else "") == rule
+    assert says in (verdict.why if isinstance(verdict, Declined) else "")
+
+
 def test_larger_realms_get_more_time(world: Any) -> None:
     big = {"image": "web", "memory": "128MiB"}
     cluster = world(realms={"web": {"image": "web", "memory": "16MiB"}, "big": big}).cluster

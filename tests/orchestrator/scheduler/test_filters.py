@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.cluster.schema import Cluster
 from orchestrator.plan import opening_store, plan
+from orchestrator.scheduler.bind import Round
 from orchestrator.scheduler.filters import FILTERS, Wish, refusal, version_key
 from orchestrator.scheduler.footprint import granules
 from orchestrator.store import Capacity, MachineState, MachineView, Store
@@ -62,7 +63,44 @@ def test_a_machine_that_lacks_one_thing_is_refused_by_just_that_filter(cluster_f
 
 def test_every_filter_has_a_name_of_its_own() -> None:
     names = [name for name, _ in FILTERS]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 12
+
+
+@pytest.mark.parametrize("web", [{"mec": "private"}, {"hash": "sha-384"}, {"lfa": "disallow"}], ids=str)
+def test_what_only_edition_2_0_has_is_placed_there_alone(cluster_file: Any, web: dict[str, Any]) -> None:
+    base = {"pes": 4, "memory": "256MiB", "firmware": "base"}
+    kind = {"image": "web", "memory": "16MiB", **web}
+    given = cluster_file(
+        profiles={"old": base, "new": {**base, "edition": "2.0"}, "bare": {**base, "edition": "2.0", "mecids": 0}},
+        racks={"r1": {"machines": {"old": 1, "new": 1, "bare": 1}}},
+        realms={"web": kind},
+    )
+    store = opening_store(plan(Cluster.model_validate(given), 1))
+    for machine in store.machines.values():
+        machine.state = MachineState.ADMITTED
+        machine.capacity = Capacity(granules=60_000, vmids=200, mecids=1 if machine.profile == "new" else 0)
+    found = {name: refusal(store, machine, WEB) for name, machine in store.machines.items()}
+    old = found["r1-old-01"]
+    assert old is not None
+    assert old.filter == "edition"
+    assert "edition 2.0" in old.why
+    assert found["r1-new-01"] is None
+    bare = found["r1-bare-01"]
+    assert (bare and bare.filter) == ("edition" if "mec" in web else None)
+
+
+def test_a_private_context_takes_a_mecid_and_none_is_left_for_the_next(cluster_file: Any) -> None:
+    base = {"pes": 4, "memory": "256MiB", "firmware": "base", "edition": "2.0"}
+    kind = {"image": "web", "memory": "16MiB", "mec": "private", "count": 2}
+    given = cluster_file(profiles={"new": base}, racks={"r1": {"machines": {"new": 1}}}, realms={"web": kind})
+    store = opening_store(plan(Cluster.model_validate(given), 1))
+    [machine] = store.machines.values()
+    machine.state, machine.capacity = MachineState.ADMITTED, Capacity(granules=60_000, vmids=200, mecids=1)
+    assert Round(store).place(store.realms["web-001"], WEB).machine == machine.name
+    choice = Round(store).place(store.realms["web-002"], WEB)
+    assert choice.machine == ""
+    assert choice.why.refused == {"mecids": 1}
+    assert "MECID" in choice.why.samples[machine.name]
 
 
 @pytest.mark.parametrize(
