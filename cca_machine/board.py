@@ -13,10 +13,11 @@ from cca_machine.abi.rmm_el3 import BootStatus
 from cca_machine.abi.rsi import VERSION_1_0 as RSI_1_0
 from cca_machine.abi.rsi2 import VERSION_1_1 as RSI_1_1
 from cca_machine.abi.smc import Registers
-from cca_machine.commands import MachineSpec
+from cca_machine.commands import MachineSpec, RmiCalls
 from cca_machine.costs import CALLS, Meter
 from cca_machine.guest.attester import Guests, GuestsState
 from cca_machine.hardware.address import GRANULE_BYTES
+from cca_machine.hardware.encryption import EncryptionContexts
 from cca_machine.hardware.granule_map import Bank
 from cca_machine.hardware.state import HardwareState
 from cca_machine.host.buffers import HostMemory
@@ -169,8 +170,11 @@ class Board:
         size = spec.memory_bytes
         bank = Bank(DRAM_BASE, size)
         own = host_bytes(size)
+        hardware = HardwareState.build((bank,), spec.pes)
+        if spec.mecids:
+            hardware.memory.contexts = EncryptionContexts()
         state.running = Running(
-            hardware=HardwareState.build((bank,), spec.pes),
+            hardware=hardware,
             rmm=RmmState.boot((bank,)),
             host=HostState(pool=GranulePool([(bank.base + own, (size - own) // GRANULE_BYTES)])),
             guests=GuestsState(),
@@ -183,14 +187,19 @@ class Board:
         assert state.running is not None
         return cls(spec, state, state.running)
 
-    def boot(self, sink: Callable[[dict[str, Any]], None] | None) -> None:
-        """Measured boot; then the host looks what firmware there is, and makes the RMM ready. Raises BootRefused."""
+    def boot(self, sink: Callable[[dict[str, Any]], None] | None) -> RmiCalls | None:
+        """Measured boot; then the host looks what firmware there is, and makes the RMM ready; by which RMI calls.
+
+        Raises:
+            BootRefused: the machine does not start.
+        """
         self.slot.sink = sink
         self.monitor.boot()
         work = Work(self.site, 0, 0)
         enumerate_components(work)
         if self.truth.rmm_alive():
             self.site.state.mec_contexts = work.front.boot()
+        return work.rmi_calls()
 
 
 def features_of(spec: MachineSpec) -> RmmFeatures:

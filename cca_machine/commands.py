@@ -462,6 +462,12 @@ class RealmBuilt(Struct, frozen=True, tag="realm.built"):
     granules: tuple[tuple[int, int], ...]
 
 
+class RmiCalls(Struct, frozen=True, tag="rmi.calls"):
+    """RMI calls that the host made for one command, parcel or boot, by name, refused ones included."""
+
+    calls: dict[str, int]
+
+
 class RealmLive(Struct, frozen=True, tag="realm.live"):
     """From this instant the Realm's RECs are enterable and run; `serving` says whether it does its work."""
 
@@ -569,10 +575,9 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 
 
 Record: TypeAlias = (
-    MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RealmLive | RealmStill
-    | RealmEvidence | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted | MachineRebooting
-    | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused
-    | CommandRefused
+    MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RmiCalls | RealmLive
+    | RealmStill | RealmEvidence | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted
+    | MachineRebooting | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused | CommandRefused
 )  # fmt: skip
 
 

@@ -195,7 +195,7 @@ class Machine:
         board = Board.fresh(self.spec, self._state)
         tried = sorted(self._state.monitor.nonvolatile.trial)
         try:
-            board.boot(self._door_sink)
+            asked = board.boot(self._door_sink)
         except BootReverted as reverted:
             self._state.running = None
             self.tell(FirmwareRefused(reverted.component, "boot", "BOOT_REVERTED", reverted.why))
@@ -212,6 +212,8 @@ class Machine:
         self._state.running.host.accrued_ns = self._now_ns
         boots, versions = self._state.monitor.nonvolatile.boots, board.monitor.versions
         self.tell(MachineBooted(boots, versions))
+        if asked is not None:
+            self.tell(asked)
         for component in tried:
             self.tell(FirmwareBooted(component, *board.truth.running(component)))
         self.watch_rmm()

@@ -43,6 +43,7 @@ from orchestrator.engine.trace import Trace
 from orchestrator.errors import ExitCode, UserMistake
 from orchestrator.extensions import Extensions
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.gate_keeper import GateKeeper
 from orchestrator.inputs import Input
 from orchestrator.metrics.collect import Carried, collect
 from orchestrator.metrics.export import write_metrics
@@ -232,6 +233,7 @@ class Run:
                 recorded=given,
                 rest=self.assembly.heartbeats,
             )
+            self.engine.after_beat = GateKeeper(self.assembly.rollouts, self.engine, self.extensions).answer
             self._door = self._listen_at_the_door()
         except BaseException:
             self.fleet.close()
@@ -456,9 +458,16 @@ def open_file(path: Path) -> tuple[Cluster, str]:
 Watching = Callable[..., AbstractContextManager[Watch]]
 
 
-def execute(loaded: Loaded[Cluster], options: RunOptions, watching: Watching, *, quiet: bool = False) -> RunResult:
+def execute(
+    loaded: Loaded[Cluster],
+    options: RunOptions,
+    watching: Watching,
+    *,
+    quiet: bool = False,
+    extensions: Extensions = Extensions(),
+) -> RunResult:
     """Run a cluster to its end, with progress; an interrupt ends the run early and cleanly."""
-    with Run(_good(loaded), loaded.source.text, options) as run:
+    with Run(_good(loaded), loaded.source.text, options, extensions=extensions) as run:
         _say(run.headline, quiet)
         interrupted = False
         try:

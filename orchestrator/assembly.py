@@ -10,7 +10,7 @@ from orchestrator.chaos.storm import Storm
 from orchestrator.cluster import schema
 from orchestrator.control import ControlPlane, control_plane
 from orchestrator.engine.links import Links, LinkShape, Topology
-from orchestrator.firmware.rollout import Rollouts
+from orchestrator.firmware.rollouts import Rollouts
 from orchestrator.fleet.heartbeats import Heartbeats
 from orchestrator.operator_desk import OperatorDesk
 from orchestrator.plan import Plan, opening_store
@@ -47,7 +47,8 @@ def assemble(made: Plan, sink: TokenSink, *, every_heartbeat: bool = False) -> A
     cluster = made.cluster
     links = Links(made.secret, topology(made))
     rollouts = [event for event in cluster.events if isinstance(event, schema.RolloutEvent)]
-    firmware = Rollouts(rollouts, opening_store(made), made.firmware.image)
+    steering = [event for event in cluster.events if isinstance(event, schema.SteerEvent)]
+    firmware = Rollouts(rollouts, opening_store(made), made.firmware.image, steering)
     storm = Storm(cluster.faults, made.seed, links)
     desk = OperatorDesk(firmware, storm)
     heartbeats = Heartbeats(cluster, made.machines, links, every=every_heartbeat)

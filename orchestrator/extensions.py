@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from orchestrator.chaos.verdict import Case, Verdict
 from orchestrator.cluster.schema import RealmKind
+from orchestrator.gate_keeper import GateFunction
 from orchestrator.store import MachineView, Store
 
 Score: TypeAlias = Callable[[MachineView, RealmKind, Store], Mapping[str, int]]
@@ -29,6 +30,10 @@ class Extensions(Struct, frozen=True):
 
     score: Score | None = None
     checkers: tuple[Checker, ...] = ()
+    gates: Mapping[str, GateFunction] = {}
+    """Functions of python gates by name; their answers are journaled, so that the run can be replayed without them."""
+    prometheus: str = ""
+    """Where PromQL gates are asked, like http://127.0.0.1:9090; empty: nowhere, so that they are inconclusive."""
 
     @property
     def named(self) -> tuple[str, ...]:

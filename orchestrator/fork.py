@@ -22,7 +22,7 @@ from orchestrator.branch_point import Standing, cluster_of_text
 from orchestrator.cluster.document import plain
 from orchestrator.cluster.injection import Injection
 from orchestrator.cluster.load import Loaded, load_injection
-from orchestrator.cluster.schema import Cluster, Event, MigrateEvent, RevokeEvent, RolloutEvent, StopEvent
+from orchestrator.cluster.schema import Cluster, Event, MigrateEvent, RevokeEvent, RolloutEvent, SteerEvent, StopEvent
 from orchestrator.engine.instant import beat_ceil
 from orchestrator.engine.journal import ExternalInput, MemoryJournal
 from orchestrator.engine.loop import Engine
@@ -80,18 +80,29 @@ def _deed(written: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in written.items() if key not in ("at", "kind")}
 
 
+_STEERS: dict[str, Callable[[str], i.Input]] = {
+    "pause": i.PauseRollout,
+    "resume": i.ResumeRollout,
+    "promote": i.PromoteRollout,
+    "retry": i.RetryRollout,
+    "abort": i.AbortRollout,
+}
+
+
 def _asked(event: Event, written: dict[str, Any]) -> i.Input:
     """An event of a cluster file as what an operator would ask for at that instant."""
     if isinstance(event, MigrateEvent):
         return i.MigrateRealm(event.realm, event.to or "")
     if isinstance(event, RolloutEvent):
         return i.StartRollout(_deed(written))
+    if isinstance(event, SteerEvent):
+        return _STEERS[event.do](event.rollout)
     if isinstance(event, RevokeEvent):
         return i.RevokeFirmware(_deed(written))
     if isinstance(event, StopEvent):
         return i.StopRealm(event.realm)
     raise UserMistake(
-        f"an event of kind {event.kind} cannot be injected", "faults, migrate, rollout, revoke and stop can"
+        f"an event of kind {event.kind} cannot be injected", "faults, migrate, rollout, steer, revoke and stop can"
     )
 
 

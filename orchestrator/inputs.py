@@ -95,6 +95,28 @@ class AbortRollout(Struct, frozen=True, tag="abort-rollout", forbid_unknown_fiel
     rollout: str
 
 
+class PromoteRollout(Struct, frozen=True, tag="promote-rollout", forbid_unknown_fields=True):
+    """Let a rollout go on without further bake and gates, whatever failed so far."""
+
+    rollout: str
+
+
+class RetryRollout(Struct, frozen=True, tag="retry-rollout", forbid_unknown_fields=True):
+    """Have a held rollout take its failed machines again."""
+
+    rollout: str
+
+
+class AnswerGate(Struct, frozen=True, tag="answer-gate", forbid_unknown_fields=True):
+    """What the user's function, or Prometheus, said to question `number` of a gate: pass, fail or inconclusive."""
+
+    rollout: str
+    gate: int
+    number: int
+    answer: str
+    why: str
+
+
 class RevokeFirmware(Struct, frozen=True, tag="revoke-firmware", forbid_unknown_fields=True):
     """Revoke a firmware version or a signer from now on; `deed` is a revoke event without `kind` and `at`."""
 
@@ -126,6 +148,9 @@ Input: TypeAlias = (
     | PauseRollout
     | ResumeRollout
     | AbortRollout
+    | PromoteRollout
+    | RetryRollout
+    | AnswerGate
     | RevokeFirmware
     | InjectFault
     | HealFault

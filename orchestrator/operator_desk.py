@@ -20,8 +20,11 @@ from orchestrator.cluster.schema import Cluster, Fault, MachineFault, RevokeEven
 from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
 from orchestrator.engine.post import OPERATOR
+from orchestrator.firmware.gates import Answer as GateAnswer
+from orchestrator.firmware.gates import Verdict
 from orchestrator.firmware.phases import Cue, Stage
-from orchestrator.firmware.rollout import IN_THE_WAY, Rollout, Rollouts
+from orchestrator.firmware.rollout import IN_THE_WAY, Rollout
+from orchestrator.firmware.rollouts import Rollouts
 from orchestrator.migration.admission import Declined, admit
 from orchestrator.operator_deeds import (
     read_fault,
@@ -213,6 +216,20 @@ class OperatorDesk:
     def _abort(self, store: Store, body: i.AbortRollout) -> Done:
         return self._cue(body.rollout, Cue.ABORT)
 
+    def _promote(self, store: Store, body: i.PromoteRollout) -> Done:
+        return self._cue(body.rollout, Cue.PROMOTE)
+
+    def _retry(self, store: Store, body: i.RetryRollout) -> Done:
+        return self._cue(body.rollout, Cue.RETRY)
+
+    def _answer_gate(self, store: Store, body: i.AnswerGate) -> Done:
+        if body.answer not in list(GateAnswer):
+            raise Refusal("invalid", f"a gate does not say {body.answer}", ", ".join(GateAnswer))
+        verdict = Verdict(GateAnswer(body.answer), body.why)
+        if not self._rollouts.answer(body.rollout, body.gate, body.number, verdict):
+            raise Refusal("conflict", f"{body.rollout} does not ask question {body.number} of gate {body.gate}")
+        return Done((body.rollout,), f"gate {body.gate}: {body.answer}")
+
     def _revoke(self, store: Store, body: i.RevokeFirmware) -> Done:
         event = read_revocation(body.deed, format_duration(store.now_ns))
         if not isinstance(event, RevokeEvent):
@@ -259,6 +276,9 @@ _ACTS: dict[type[Any], Callable[[OperatorDesk, Store, Any], Done]] = {
     i.PauseRollout: OperatorDesk._pause,
     i.ResumeRollout: OperatorDesk._resume,
     i.AbortRollout: OperatorDesk._abort,
+    i.PromoteRollout: OperatorDesk._promote,
+    i.RetryRollout: OperatorDesk._retry,
+    i.AnswerGate: OperatorDesk._answer_gate,
     i.RevokeFirmware: OperatorDesk._revoke,
     i.InjectFault: OperatorDesk._inject,
     i.HealFault: OperatorDesk._heal,
@@ -331,7 +351,7 @@ def _told(realm: RealmView) -> str:
 
 def _why_not(rollout: Rollout) -> str:
     if rollout.state.stage is Stage.HELD:
-        return "too many machines failed; start another rollout when the cause is gone"
+        return "promote, retry or abort it, or start another rollout when the cause is gone"
     return ""
 
 

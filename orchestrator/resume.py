@@ -21,6 +21,7 @@ from orchestrator.engine.errors import NondeterminismFound, StoreUnreadable
 from orchestrator.engine.journal import ExternalInput
 from orchestrator.engine.run_store import RunReader
 from orchestrator.errors import UserMistake
+from orchestrator.extensions import Extensions
 from orchestrator.replay import cluster_of
 
 
@@ -80,8 +81,17 @@ def _text(run_dir: Path, manifest: dict[str, Any]) -> str:
     return content.decode()
 
 
-def resume_run(run_dir: Path, options: RunOptions, watching: Watching, *, quiet: bool = False) -> RunResult:
+def resume_run(
+    run_dir: Path,
+    options: RunOptions,
+    watching: Watching,
+    *,
+    quiet: bool = False,
+    extensions: Extensions = Extensions(),
+) -> RunResult:
     """Carry a killed run to its end on the fleet that `options` names; seed, end and directory are the run's own.
+
+    `extensions` hold the functions of python gates that are yet to be asked; what was answered is in the journal.
 
     Raises:
         UserMistake: the directory holds no killed run, its file is damaged, or it disagrees with what the run does.
@@ -98,7 +108,7 @@ def resume_run(run_dir: Path, options: RunOptions, watching: Watching, *, quiet:
         file=left.file,
     )
     try:
-        return _carry_on(Run(left.cluster, left.text, own, resumed=left.inputs), watching, quiet)
+        return _carry_on(Run(left.cluster, left.text, own, resumed=left.inputs, extensions=extensions), watching, quiet)
     except NondeterminismFound as error:
         hint = "its file is damaged, or another version wrote it"
         raise UserMistake(f"{run_dir / rundir.DATABASE} disagrees with the run: {error}", hint) from error

@@ -11,17 +11,22 @@ from pathlib import Path
 import msgspec
 
 from attestation import rim
+from attestation.rim import RimRule
 from cca_machine import image as images
 from cca_machine.abi.rmi import PAGE_BYTES, REC_FLAG_RUNNABLE
-from cca_machine.layout import LoadPlan
+from cca_machine.layout import LoadPlan, plan
 from cca_machine.vmm import cloud_hypervisor, kvmtool, qemu
 from cca_machine.vmm.arguments import options
 from cca_machine.vmm.inputs import Inputs
 from cca_machine.vmm.layout import HASHES, Piece, VmmLayout
 from cca_machine.vmm.limits import Limits, from_toml
-from cca_machine.vmm.measure import Step
+from cca_machine.vmm.measure import Step, measure
+from cca_machine.vmm.measure_plan import measure_plan
 from cca_machine.vmm.mistake import VmmMistake
+from orchestrator.cluster.editions import why_not
+from orchestrator.cluster.schema import Cluster, Profile
 from orchestrator.errors import UserMistake
+from orchestrator.realms.reference import realm_spec, rim_rule
 
 _LIMIT_FIELDS = Limits.__struct_fields__
 
@@ -71,6 +76,30 @@ def lay_out(request: RimRequest, inputs: Inputs | None = None) -> VmmLayout:
         return vmm_named(request.vmm)(request.words, given, host.overridden(request.limits))
     except VmmMistake as mistake:
         raise UserMistake(mistake.message, mistake.hint) from None
+
+
+def rims_of(cluster: Cluster) -> dict[str, dict[str, str]]:
+    """RIM (hex) by kind of Realm, by the RMM edition of the cluster's machines; kinds that it cannot run are left out.
+
+    Quirk sets under which an edition measures otherwise are named behind it. Raises ImpossibleRealm.
+    """
+    used = dict.fromkeys(name for rack in cluster.racks.values() for name in rack.machines)
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted(used, key=lambda name: cluster.profiles[name].edition):
+        profile = cluster.profiles[name]
+        suffix = " tf-rmm" if rim_rule(profile.edition, profile.quirks) is RimRule.RMM_2_0 else ""
+        rims = found.setdefault(profile.edition + suffix, {})
+        for kind, wanted in cluster.realms.items():
+            if kind not in rims and not why_not(wanted, profile):
+                laid_out = plan(realm_spec(cluster, kind, "", 0))
+                rims[kind] = _rim_under(laid_out, profile).hex()
+    return found
+
+
+def _rim_under(laid_out: LoadPlan, profile: Profile) -> bytes:
+    if profile.edition == "1.0":
+        return list(measure(layout_of(laid_out)))[-1].rim
+    return measure_plan(laid_out, profile.edition, profile.quirks)
 
 
 def layout_of(plan: LoadPlan) -> VmmLayout:

@@ -86,7 +86,7 @@ LIFE_CYCLES: tuple[LifeCycle, ...] = (
     LifeCycle(
         "firmware-update", "One machine in a rollout", "orchestrator/firmware/phases.py",
         firmware.Phase, firmware.Input, firmware.MACHINE_TABLE, frozenset({firmware.Phase.QUEUED}),
-        frozenset({firmware.Phase.FAILED}),
+        frozenset(),
     ),
     LifeCycle(
         "rollout", "A rollout", "orchestrator/firmware/phases.py",

@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK, GRANULE_SHIFT, ZERO_GRANULE, is_granule_aligned
+from cca_machine.hardware.encryption import EncryptionContexts, scrambled
 from cca_machine.hardware.gpt import GranuleProtectionTable, World
 from cca_machine.hardware.granule_map import Bank
 
@@ -16,34 +17,50 @@ class PhysicalMemory(msgspec.Struct):
 
     A granule that was never written reads zero and costs nothing. Whole pages are kept as the bytes object they were
     written with, so that equal images are stored once per object. Every access names its world and is checked first:
-    a refused access has no effect.
+    a refused access has no effect. With `contexts`, what the Realm world reads and writes goes through the key of the
+    MECID that it names; methods that are unchecked look behind the encryption.
     """
 
     gpt: GranuleProtectionTable
     contents: dict[int, bytes] = {}
+    contexts: EncryptionContexts | None = None
 
     @classmethod
     def over(cls, *banks: Bank) -> PhysicalMemory:
         """Zero-filled Non-secure memory."""
         return cls(GranuleProtectionTable.over(*banks))
 
-    def read(self, world: World, pa: int, size: int) -> bytes:
-        """`size` bytes from `pa`.
+    def read(self, world: World, pa: int, size: int, mecid: int = 0) -> bytes:
+        """`size` bytes from `pa`; what the Realm world reads under another key than it was written shows nothing.
 
         Raises:
             GranuleProtectionFault: some granule belongs to another world.
         """
         self.gpt.check(world, pa, size)
+        if self.contexts is not None and world is World.REALM:
+            return self._decrypted(self.contexts, pa, size, mecid)
         return self._read(pa, size)
 
-    def write(self, world: World, pa: int, data: bytes) -> None:
-        """Store `data` at `pa`, all or nothing.
+    def write(self, world: World, pa: int, data: bytes, mecid: int = 0) -> None:
+        """Store `data` at `pa`, all or nothing; under another key than before, the rest of a granule is spoilt.
 
         Raises:
             GranuleProtectionFault: some granule belongs to another world.
         """
         self.gpt.check(world, pa, len(data))
+        if self.contexts is not None and world is World.REALM:
+            self._rekey(self.contexts, pa, len(data), mecid)
         self._write(pa, data)
+
+    def assign(self, pa: int, count: int, mecid: int) -> None:
+        """`count` granules from `pa` were written in full under `mecid`; without contexts there is nothing to do."""
+        if self.contexts is not None:
+            self.contexts.put(pa >> GRANULE_SHIFT, count, self.contexts.key_of(mecid))
+
+    def refresh(self, mecid: int) -> None:
+        """Give a MECID a new key: what was written under the old one cannot be read any more."""
+        if self.contexts is not None:
+            self.contexts.refresh(mecid)
 
     def fill(self, world: World, pa: int, size: int, byte: int) -> None:
         """Store `size` times `byte` at `pa`; whole granules of zeros are forgotten.
@@ -106,7 +123,32 @@ class PhysicalMemory(msgspec.Struct):
         for granule in sorted(self.contents):
             state.update(granule.to_bytes(8, "little"))
             state.update(self.contents[granule])
+        if self.contexts is not None:
+            state.update(self.contexts.digest())
         return state.digest()
+
+    def _decrypted(self, contexts: EncryptionContexts, pa: int, size: int, mecid: int) -> bytes:
+        key, pieces = contexts.key_of(mecid), []
+        while size:
+            offset, granule = pa & GRANULE_MASK, pa >> GRANULE_SHIFT
+            span = min(GRANULE_BYTES - offset, size)
+            written, page = contexts.key_at(granule), self.page(pa)
+            if written != key:
+                page = scrambled(page, granule, written, key)
+            pieces.append(page[offset : offset + span])
+            pa += span
+            size -= span
+        return b"".join(pieces)
+
+    def _rekey(self, contexts: EncryptionContexts, pa: int, size: int, mecid: int) -> None:
+        """Bring the granules that a store touches under its key: what stays of them is what the key makes of it."""
+        key = contexts.key_of(mecid)
+        for granule in range(pa >> GRANULE_SHIFT, (pa + size - 1 >> GRANULE_SHIFT) + 1):
+            written = contexts.key_at(granule)
+            if written != key:
+                base = granule << GRANULE_SHIFT
+                self.put_page(base, scrambled(self.page(base), granule, written, key))
+                contexts.put(granule, 1, key)
 
     def _read(self, pa: int, size: int) -> bytes:
         offset = pa & GRANULE_MASK

@@ -169,6 +169,9 @@ class Floor:
             self._refuse(work, waiting.body, refusal)
         if isinstance(waiting.body, c.Activate) and not any(isinstance(what, BlackoutEnd) for _, what in work.agenda):
             work.later(BlackoutEnd())
+        asked = work.rmi_calls()
+        if asked is not None:
+            self.clockwork.tell(asked)
         if lost:
             self.clockwork.lose_rmm()
         for at_ns, what in work.agenda:

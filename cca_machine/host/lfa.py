@@ -28,6 +28,8 @@ from cca_machine.host.work import Work
 MIB = 1 << 20
 PRIME_BUDGET_NS = 30_000_000_000
 """How long the driver repeats PRIME before it cancels (Linux arm_lfa patches, 2026)."""
+NO_RMM = "there is no RMM any more"
+"""Words of a refusal that cost the machine its RMM."""
 MAX_CALLS = 1 << 16
 """Repetitions of one LFA call after which the agent is taken to be stuck."""
 
@@ -112,6 +114,7 @@ def activate(work: Work, order: Activate) -> None:
         why = f"the agent refused to activate {order.component}"
         work.tell(FirmwareRefused(order.component, "LFA_ACTIVATE", status.name, why))
         lost = alive and not site.truth.rmm_alive()
+        why += f", and {NO_RMM}" if lost else ""
         raise (ActivationLost if lost else Refusal)(f"LFA_ACTIVATE: {status.name}", why)
     work.meter.charge("lfa.activate")
     pause_ns = work.meter.cost_ns

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cca_machine.abi.smc import Registers
-from cca_machine.commands import CONTROL, MachineSpec, Outcome, Parcel, Record
+from cca_machine.commands import CONTROL, MachineSpec, Outcome, Parcel, Record, RmiCalls
 from cca_machine.costs import CALLS, Meter
 from cca_machine.hardware.memory import PhysicalMemory
 from cca_machine.host.buffers import HostMemory
@@ -163,6 +163,11 @@ class Work:
     def leave_pe(self) -> None:
         """The rest runs on the Realm's own PEs."""
         self._pe_until_ns = self.at_ns
+
+    def rmi_calls(self) -> RmiCalls | None:
+        """What was asked of the RMM so far; None when it was nothing."""
+        calls = {name: count for name, count in sorted(self.meter.calls.items()) if name.startswith("RMI_")}
+        return RmiCalls(calls) if calls else None
 
     def later(self, what: Happening) -> None:
         """Put something on the agenda at the instant that the work has come to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cca_machine.abi.rmm_el3 import El3Status
 from cca_machine.hardware.state import HardwareState
 from cca_machine.monitor.state import MonitorState
 from cca_machine.monitor.transition import Transition, move, move_run
@@ -16,6 +17,7 @@ class RmmServices:
     def __init__(self, state: MonitorState, hardware: HardwareState) -> None:
         self._state = state
         self._gpt = hardware.gpt
+        self._memory = hardware.memory
 
     def delegate(self, pa: int) -> int:
         """GTSI_DELEGATE: one granule from Non-secure to Realm; an `El3Status`."""
@@ -32,6 +34,11 @@ class RmmServices:
     def undelegate_run(self, pa: int, count: int) -> int:
         """`count` calls of `undelegate` from `pa` upward, up to the first refusal; how many succeeded."""
         return move_run(self._gpt, Transition.UNDELEGATE, pa, count)
+
+    def mec_refresh(self, mecid: int, destroyed: bool) -> int:
+        """RMM_MEC_REFRESH: a new key for `mecid`, at the birth or after the end of what it serves; an `El3Status`."""
+        self._memory.refresh(mecid)
+        return El3Status.OK
 
     def realm_key(self) -> bytes:
         """ATTEST_GET_REALM_KEY: the private P-384 scalar of the RAK, 48 bytes, big-endian."""

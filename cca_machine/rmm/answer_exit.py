@@ -10,7 +10,7 @@ from cca_machine.abi.rsi import HOST_CALL, RsiResponse, RsiStatus
 from cca_machine.rmm import inject, syndrome
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.exits import emulated_stage2_abort
-from cca_machine.rmm.realm_memory import Reach, Translation, store, translate
+from cca_machine.rmm.realm_memory import Reach, store, translate
 from cca_machine.rmm.state import Rec
 from cca_machine.rmm.syndrome import ExceptionClass
 from cca_machine.rmm.view import RunningRec
@@ -51,7 +51,7 @@ def answer_host_call(running: RunningRec, gprs: Sequence[int]) -> bool:
         return False
     if found.reach is Reach.PROTECTED:
         offset = HOST_CALL.offset("gprs")
-        place = Translation(found.reach, found.level, found.pa + offset, found.attributes)
+        place = found.at(offset)
         store(core, place, struct.pack(f"<{len(gprs)}Q", *gprs))
     if found.reach is Reach.PROTECTED or not core.quirks.host_call_lost_keeps_x0:
         rec.gprs[0] = int(RsiStatus.SUCCESS)

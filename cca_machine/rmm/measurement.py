@@ -24,6 +24,9 @@ _HASHES: dict[int, Callable[[bytes], _Digest]] = {
 _NAMES: dict[int, str] = {HashAlgorithm.SHA_256: "sha-256", HashAlgorithm.SHA_512: "sha-512", SHA_384: "sha-384"}
 _SIZES: dict[int, int] = {HashAlgorithm.SHA_256: 32, HashAlgorithm.SHA_512: 64, SHA_384: 48}
 
+ALGORITHMS = tuple(_HASHES)
+"""Hash algorithms by number: SHA-256, SHA-512, SHA-384."""
+
 _DATA = struct.Struct("<QQ64sQQ64s96x")
 _REC = struct.Struct("<QQ64s64s112x")
 _RIPAS = struct.Struct("<QQ64sQQ160x")

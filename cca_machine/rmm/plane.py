@@ -28,7 +28,7 @@ from cca_machine.abi.rsi2 import (
 )
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.rmm.outcome import Outcome, back
-from cca_machine.rmm.realm_memory import Reach, Translation, load, store, translate
+from cca_machine.rmm.realm_memory import Reach, load, store, translate
 from cca_machine.rmm.rsi import INPUT, buffer
 from cca_machine.rmm.state import PSTATE_EL1H_MASKED, LastExit, PlaneContext, Rec
 from cca_machine.rmm.view import RunningRec
@@ -97,7 +97,7 @@ def stop(running: RunningRec, reason: PlaneExitReason, syndrome: LastExit) -> in
     if found.reach is Reach.PROTECTED:
         status = RsiStatus.SUCCESS
         page = _exit_page(rec, reason, syndrome).encode()
-        place = Translation(found.reach, found.level, found.pa + PLANE_EXIT_OFFSET, found.attributes)
+        place = found.at(PLANE_EXIT_OFFSET)
         store(running.core, place, page)
     context = _suspended(rec)
     _resume(rec, P0, rec.planes.pop(P0))

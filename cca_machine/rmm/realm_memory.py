@@ -53,13 +53,21 @@ NO_PRIVILEGED_EXECUTE = (1, 2)
 
 
 class Translation(msgspec.Struct, gc=False):
-    """Result of a stage 2 translation; `pa` is meaningful for PROTECTED and SHARED, `access` for PROTECTED."""
+    """Result of a stage 2 translation; `pa` is meaningful for PROTECTED and SHARED, `access` for PROTECTED.
+
+    `mecid` is that of stage 2 (VMECID): protected memory is read and written under it.
+    """
 
     reach: Reach
     level: int
     pa: int = 0
     attributes: int = 0
     access: int = FULL_ACCESS
+    mecid: int = 0
+
+    def at(self, offset: int) -> Translation:
+        """The same, `offset` bytes further on in the granule."""
+        return Translation(self.reach, self.level, self.pa + offset, self.attributes, self.access, self.mecid)
 
 
 def translate_for(core: Core, realm: Realm, plane: int, ipa: int) -> Translation:
@@ -94,7 +102,7 @@ def translate(core: Core, realm: Realm, ipa: int) -> Translation:
     if ripas == Ripas.EMPTY:
         return Translation(Reach.EMPTY, found.level)
     if kind == ASSIGNED and ripas == Ripas.RAM:
-        return Translation(Reach.PROTECTED, found.level, pa)
+        return Translation(Reach.PROTECTED, found.level, pa, mecid=realm.mecid)
     return Translation(Reach.MISSING, found.level)
 
 
@@ -112,7 +120,7 @@ def load(core: Core, found: Translation, size_bytes: int) -> bytes:
         GranuleProtectionFault: shared memory that left the Non-secure world.
     """
     world = World.REALM if found.reach is Reach.PROTECTED else World.NS
-    return core.memory.read(world, found.pa, size_bytes)
+    return core.memory.read(world, found.pa, size_bytes, found.mecid)
 
 
 def store(core: Core, found: Translation, data: bytes) -> None:
@@ -121,7 +129,8 @@ def store(core: Core, found: Translation, data: bytes) -> None:
     Raises:
         GranuleProtectionFault: shared memory that left the Non-secure world.
     """
-    core.memory.write(World.REALM if found.reach is Reach.PROTECTED else World.NS, found.pa, data)
+    world = World.REALM if found.reach is Reach.PROTECTED else World.NS
+    core.memory.write(world, found.pa, data, found.mecid)
 
 
 def read(core: Core, realm: Realm, ipa: int, count: int, plane: int = 0) -> bytes:

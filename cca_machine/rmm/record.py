@@ -25,22 +25,13 @@ from cca_machine.abi.guest import (
     Smc,
     Yield,
 )
-from cca_machine.abi.rmi import (
-    COMMANDS,
-    REC_ENTER,
-    REC_EXIT,
-    RUN_EXIT_OFFSET,
-    UNKNOWN_CALL,
-    HashAlgorithm,
-    Rmi,
-    RmiStatus,
-    status_name,
-)
+from cca_machine.abi.rmi import UNKNOWN_CALL, RmiStatus
 from cca_machine.abi.smc import MASK64, Registers, function_id
 from cca_machine.hardware.address import GRANULE_BYTES, is_granule_aligned
 from cca_machine.hardware.gpt import Gpi
 from cca_machine.rmm.measurement import ZERO_MEASUREMENT, digest_size
 from cca_machine.rmm.realm_memory import granules, translate
+from cca_machine.rmm.record_dialects import DIALECTS, ENTRY_BYTES, Dialect
 from cca_machine.rmm.replay import final_states
 from cca_machine.rmm.replay_ports import ENTERING, seen_by
 from cca_machine.rmm.rmm import Rmm
@@ -49,18 +40,15 @@ from cca_machine.rmm.view import RunningRec
 
 Record = dict[str, Any]
 
-_SHOW_CONTENT = frozenset({Rmi.REC_ENTER, Rmi.PSCI_COMPLETE, Rmi.RTT_SET_RIPAS, Rmi.RTT_READ_ENTRY})
-"""Commands whose answers depend on what a Realm holds; the first argument of each names it by its RD or a REC."""
-
-_HOST_PAGE_ARGUMENTS = {Rmi.DATA_CREATE: "src", Rmi.REALM_CREATE: "params_ptr", Rmi.REC_CREATE: "params_ptr",
-                        Rmi.REC_ENTER: "run_ptr"}  # fmt: skip
+_ENTERS = "REC_ENTER"
 
 
 class RecordingGuest:
     """Passes every event through, and notes it as a script item with what the Realm saw at its entries."""
 
-    def __init__(self, inner: GuestPort) -> None:
+    def __init__(self, inner: GuestPort, dialect: Dialect) -> None:
         self.inner = inner
+        self._dialect = dialect
         self.script: list[list[Any]] = []
         self.seen: list[Record] = []
         self._resumed = True
@@ -71,10 +59,10 @@ class RecordingGuest:
 
     def next_event(self, rec: RecView) -> GuestEvent:
         """The inner guest's event."""
-        if self._resumed:
-            self.seen.append(_hexadecimal(seen_by(rec)))
-            self._resumed = False
         assert isinstance(rec, RunningRec)
+        if self._resumed:
+            self.seen.append(_hexadecimal(self._dialect.seen(rec, seen_by(rec))))
+            self._resumed = False
         rec.on_write = lambda ipa, data: self._wrote(rec, ipa, data)
         event = self.inner.next_event(rec)
         item = _item(event)
@@ -101,7 +89,8 @@ class RecordedDoor:
             raise ValueError("recording starts with an RMM on which nothing has happened yet")
         self._rmm = rmm
         self._sink = sink
-        self._guest = RecordingGuest(rmm.guest)
+        self._dialect = DIALECTS[rmm.features.edition]
+        self._guest = RecordingGuest(rmm.guest, self._dialect)
         self._pages: dict[int, bytes] = {}
         self._foreign: dict[int, bool] = {}
         self._tokens = rmm.core.tokens
@@ -137,8 +126,7 @@ class RecordedDoor:
         self._imported &= set(self._rmm.state.realms)
 
     def _shows_imported(self, fid: int, args: Sequence[int]) -> bool:
-        command = function_id(fid)
-        if command not in COMMANDS or Rmi(command) not in _SHOW_CONTENT or not args:
+        if function_id(fid) not in self._dialect.shows or not args:
             return False
         named = args[0]
         rec = self._rmm.state.recs.get(named)
@@ -148,14 +136,13 @@ class RecordedDoor:
         self, fid: int, args: Sequence[int], stride: Sequence[int], count: int, pe: int = 0
     ) -> tuple[int, Registers]:
         """`Rmm.smc_run`, recorded: as one loop where no Host memory is read, else call by call."""
-        command = function_id(fid)
-        if command in _HOST_PAGE_ARGUMENTS or command not in COMMANDS:
+        command, dialect = function_id(fid), self._dialect
+        if not dialect.loops or command in dialect.reads or command not in dialect.names:
             return self._one_by_one(fid, args, stride, count, pe)
         done, last = self._rmm.smc_run(fid, args, stride, count, pe)
         calls = min(done + 1, count)
-        if command == Rmi.GRANULE_DELEGATE:
-            top = args[0] + calls * GRANULE_BYTES
-            self._pages = {pa: page for pa, page in self._pages.items() if not args[0] <= pa < top}
+        if command == dialect.delegates:
+            self._forget(args[0], args[0] + calls * GRANULE_BYTES)
         if calls:
             answers = {hex(int(RmiStatus.SUCCESS)): done} if done else {}
             if done < calls:
@@ -164,7 +151,7 @@ class RecordedDoor:
             self._sink(
                 {
                     "macro": "LOOP",
-                    "name": Rmi(command).name,
+                    "name": dialect.names[command],
                     "fid": hex(fid),
                     "args": [hex(value) for value in args],
                     "step": [hex(value) for value in steps],
@@ -205,11 +192,14 @@ class RecordedDoor:
             if foreign != self._foreign.get(pa, False):
                 self._foreign[pa] = foreign
                 items.append(["gpt", hex(pa), int(foreign)])
-        name = _HOST_PAGE_ARGUMENTS.get(Rmi(function_id(fid))) if function_id(fid) in COMMANDS else None
+        command, dialect = function_id(fid), self._dialect
+        name = dialect.reads.get(command)
         if name is not None:
-            position = COMMANDS[Rmi(function_id(fid))].arguments.index(name)
+            position = dialect.arguments[command].index(name)
             if position < len(args) and is_granule_aligned(args[position]):
-                items[:0] = self._page_items(args[position], REC_ENTER.size if name == "run_ptr" else GRANULE_BYTES)
+                items[:0] = self._page_items(args[position], ENTRY_BYTES if name == "run_ptr" else GRANULE_BYTES)
+        for pa, size in dialect.also_reads(self._rmm, command, args):
+            items[:0] = self._page_items(pa, size)
         return items
 
     def _page_items(self, pa: int, size: int) -> list[list[Any]]:
@@ -226,14 +216,14 @@ class RecordedDoor:
     def _record(
         self, fid: int, args: Sequence[int], before: list[list[Any]], measured: dict[tuple[int, int], str], x: Registers
     ) -> Record:
-        command = function_id(fid)
-        known = x[0] & MASK64 != MASK64 and command in COMMANDS
-        name = Rmi(command).name if known else "UNKNOWN"
+        command, dialect = function_id(fid), self._dialect
+        known = x[0] & MASK64 != MASK64 and command in dialect.names
+        name = dialect.names[command] if known else "UNKNOWN"
         record: Record = {"i": self._count, "fid": hex(fid), "name": name, "args": [hex(value) for value in args]}
         if before:
             record["pre"] = before
-        record["x"] = [hex(value) for value in x[:5]]
-        record["status"] = status_name(x[0]) if known else UNKNOWN_CALL
+        record["x"] = [hex(value) for value in x[: dialect.answer_registers]]
+        record["status"] = dialect.status_name(x[0]) if known else UNKNOWN_CALL
         changed = [
             [hex(rd), slot, text]
             for (rd, slot), text in self._measurements().items()
@@ -241,23 +231,33 @@ class RecordedDoor:
         ]
         if changed:
             record["meas"] = changed
-        if name == Rmi.GRANULE_DELEGATE.name:
-            self._pages.pop(args[0] if args else 0, None)
-        if name == Rmi.REC_ENTER.name:
+        if known and command == dialect.delegates and args:
+            self._forget(args[0], x[1] if len(args) > 1 and not x[0] else args[0] + GRANULE_BYTES)
+        if name == _ENTERS:
             record["script"], record["realm"] = self._guest.script, self._guest.seen
             record["script_used"] = len(self._guest.script)
-            if x[0] == RmiStatus.SUCCESS:
-                record["ns"] = [self._exit_words(args[1])]
+        written = dialect.writes(command, args, x) if known else []
+        if written:
+            record["ns"] = [self._words(pa, size) for pa, size in written]
+        for pa, _ in written:
+            if name != _ENTERS:
+                self._pages.pop(pa & -GRANULE_BYTES, None)
         return record
 
-    def _exit_words(self, run_ptr: int) -> list[Any]:
-        page = self._rmm.core.memory.page(run_ptr)[RUN_EXIT_OFFSET:]
+    def _forget(self, base: int, top: int) -> None:
+        """Host pages that left the Host's hands."""
+        self._pages = {pa: page for pa, page in self._pages.items() if not base <= pa < top}
+
+    def _words(self, pa: int, size: int) -> list[Any]:
+        """What the RMM wrote: address, size, and the words that are not zero."""
+        first = pa & GRANULE_BYTES - 1
+        data = self._rmm.core.memory.page(pa & -GRANULE_BYTES)[first : first + size]
         words = {
             hex(offset): hex(word)
-            for offset in range(0, REC_EXIT.size, 8)
-            if (word := int.from_bytes(page[offset : offset + 8], "little"))
+            for offset in range(0, size, 8)
+            if (word := int.from_bytes(data[offset : offset + 8], "little"))
         }
-        return [hex(run_ptr + RUN_EXIT_OFFSET), REC_EXIT.size, words]
+        return [hex(pa), size, words]
 
     def _measurements(self) -> dict[tuple[int, int], str]:
         return {
@@ -278,7 +278,7 @@ def header_of(rmm: Rmm) -> Record:
         "dram": banks[0][0],
         "dram_size": banks[0][1],
         "banks": banks,
-        "features": [hex(features.register_0), "0x0", "0x0"],
+        **DIALECTS[features.edition].header(rmm),
         "pa_width": features.pa_width,
         "rmi_version": hex(features.rmi_versions[-1]),
         "rsi_version": hex(features.rsi_versions[-1]),
@@ -300,15 +300,15 @@ def header_of(rmm: Rmm) -> Record:
 
 def token_lengths(rmm: Rmm) -> list[int]:
     """Bytes of a CCA token per hash algorithm, as this image makes it."""
-    return [_token_length(rmm, algorithm) for algorithm in HashAlgorithm]
+    return [_token_length(rmm, algorithm) for algorithm in DIALECTS[rmm.features.edition].hashes]
 
 
-def _token_length(rmm: Rmm, algorithm: HashAlgorithm) -> int:
+def _token_length(rmm: Rmm, algorithm: int) -> int:
     registers = [ZERO_MEASUREMENT] * 5
     realm = Realm(
         state=RealmState.ACTIVE, flags=0, ipa_width=0, sve_vl=0, num_bps=0, num_wps=0, pmu_num_ctrs=0,
         hash_algo=algorithm, rpv=bytes(64), vmid=0, rtt_base=0, rtt_level_start=0, rtt_num_start=0, num_aux=0,
-        measurements=registers,
+        measurements=registers, instance_id=b"\x01" + bytes(32),
     )  # fmt: skip
     return len(rmm.core.tokens.make(realm, AttestationOperation(challenge=bytes(64), measurements=registers)))
 

@@ -22,8 +22,8 @@ from cca_machine.rmm.features import EDITION_2_0, GicFeatures, RmmFeatures
 from cca_machine.rmm.features_2_0 import LaterFeatures
 from cca_machine.rmm.granule import GranuleState
 from cca_machine.rmm.measurement import digest_size
-from cca_machine.rmm.quirks import TF_RMM_2_0, QuirkSet
-from cca_machine.rmm.replay_ports import ReplayEl3, ScriptedGuest, number
+from cca_machine.rmm.quirks import QUIRK_SETS_2_0, TF_RMM_2_0, QuirkSet
+from cca_machine.rmm.replay_ports import FixedLengthTokens, ReplayEl3, ScriptedGuest, number, set_world
 from cca_machine.rmm.rmm import Rmm
 from cca_machine.rmm.state import AttestationOperation, Realm, RmmState
 from cca_machine.rmm.trace_report import CommandReport, TraceReport
@@ -35,6 +35,9 @@ TOKEN_BYTE = 0xA5
 SEEN_REGISTERS = 12
 _EL0T = 0
 _YIELDING_BUILD = "build-yield"
+DOOR = "door"
+"""Kind of the recordings made here, which say more of their machine than those of the firmware."""
+TOKEN_BOUND = RmmFeatures().token_bound
 
 
 class PlainTokens:
@@ -65,17 +68,34 @@ class PlaneGuest(ScriptedGuest):
         return event
 
 
+class DoorGuest(ScriptedGuest):
+    """A Realm that follows a script recorded here: its PSTATE is the real one."""
+
+    def next_event(self, rec: RecView) -> Any:
+        """The next item of the script."""
+        assert isinstance(rec, RunningRec)
+        entered = self._resumed
+        event = super().next_event(rec)
+        if entered:
+            self.seen[-1] = _seen(rec, self.seen[-1])
+        return event
+
+
 class TraceReplay2:
     """One RMM on the machine that a trace's header describes."""
 
     def __init__(self, header: Record, quirks: QuirkSet | None = None) -> None:
         dram = Bank(number(header["dram"]), number(header["dram_size"]))
-        devices = Bank(number(header["dev"]), number(header["dev_size"]))
-        self.hardware = HardwareState.build((dram, devices))
-        self.guest = PlaneGuest(self.hardware)
-        self.tokens = PlainTokens()
         state = RmmState.boot((dram,))
-        state.device_granules = GranuleMap(banks=(devices,), default=int(GranuleState.UNDELEGATED))
+        banks: tuple[Bank, ...] = (dram,)
+        if "dev" in header:
+            devices = Bank(number(header["dev"]), number(header["dev_size"]))
+            state.device_granules = GranuleMap(banks=(devices,), default=int(GranuleState.UNDELEGATED))
+            banks = (dram, devices)
+        self.hardware = HardwareState.build(banks)
+        own = header.get("meta", {}).get("kind") == DOOR
+        self.guest: ScriptedGuest = DoorGuest(self.hardware) if own else PlaneGuest(self.hardware)
+        self.tokens: PlainTokens | FixedLengthTokens = FixedLengthTokens(header["token_len"]) if own else PlainTokens()
         state.active = bool(header["activated"])
         self.rmm = Rmm(
             state,
@@ -83,7 +103,7 @@ class TraceReplay2:
             ReplayEl3(self.hardware),
             self.guest,
             features_of(header),
-            quirks or TF_RMM_2_0,
+            quirks or QUIRK_SETS_2_0[header.get("quirks", TF_RMM_2_0.name)],
             self.tokens,
         )
         self.report = TraceReport()
@@ -134,6 +154,10 @@ class TraceReplay2:
                 self.hardware.memory.fill(World.NS, number(item[1]), number(item[2]), number(item[3]))
             elif kind == "irq":
                 self.hardware.pes[0].irq_after = number(item[1])
+            elif kind == "gpt":
+                set_world(self.hardware, item)
+            elif kind == "tokens" and isinstance(self.tokens, FixedLengthTokens):
+                self.tokens.set_lengths([number(length) for length in item[1:]])
         except GranuleProtectionFault:
             # The Host is hit by the fault, not the RMM: nothing is written.
             return
@@ -192,14 +216,31 @@ def features_of(header: Record) -> RmmFeatures:
         num_wps=first >> 20 & 0x3F,
         pmu_num_ctrs=first >> 27 & 0x1F,
         max_recs_order=registers[1] >> 6 & 0xF,
-        pa_width=first & 0xFF,
-        vmid16=False,
-        gic=GicFeatures(num_lrs=1),
+        pa_width=header.get("pa_width") or first & 0xFF,
+        token_bound=header.get("token_bound", TOKEN_BOUND),
+        vmid16=bool(header.get("vmid16", False)),
+        gic=gic_of(header),
         rmi_versions=(VERSION_2_0,),
         rsi_versions=(RSI_1_0, RSI_1_1),
         later=LaterFeatures.from_registers(
-            registers, yields=header.get("meta", {}).get("build") == _YIELDING_BUILD, sysreg_128=True
+            registers,
+            yields=bool(header.get("yields", header.get("meta", {}).get("build") == _YIELDING_BUILD)),
+            sysreg_128=bool(header.get("sysreg_128", True)),
         ),
+    )
+
+
+def gic_of(header: Record) -> GicFeatures:
+    """The virtual GIC that a header describes; the recorded firmware of 2.0 had one list register and told no more."""
+    gic = header.get("gic")
+    if gic is None or header.get("meta", {}).get("kind") != DOOR:
+        return GicFeatures(num_lrs=1)
+    return GicFeatures(
+        num_lrs=gic["num_lrs"],
+        pri_res0_mask=gic["pri_res0_mask"],
+        max_vintid=gic["max_vintid"],
+        extended_ranges=bool(gic["ext_range"]),
+        ich_vtr=gic["ich_vtr"],
     )
 
 
@@ -208,7 +249,7 @@ def _seen(rec: RunningRec, entry: Record) -> dict[str, Any]:
 
 
 def _comparable(entry: Record) -> dict[str, Any]:
-    return {"plane": entry["plane"], "pc": number(entry["pc"]), "x": [number(value) for value in entry["x"]]}
+    return {"plane": number(entry["plane"]), "pc": number(entry["pc"]), "x": [number(value) for value in entry["x"]]}
 
 
 def _words(words: Mapping[str, Any]) -> dict[int, int]:

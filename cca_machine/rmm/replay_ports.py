@@ -19,10 +19,10 @@ from cca_machine.abi.guest import (
     SystemRegister,
     Yield,
 )
-from cca_machine.abi.rmi import HashAlgorithm
 from cca_machine.abi.rmm_el3 import El3Status
 from cca_machine.hardware.gpt import Gpi, World
 from cca_machine.hardware.state import HardwareState
+from cca_machine.rmm.measurement import ALGORITHMS
 from cca_machine.rmm.state import AttestationOperation, Realm
 from cca_machine.rmm.view import RunningRec
 
@@ -81,12 +81,12 @@ class FixedLengthTokens:
 
     def set_lengths(self, lengths: Sequence[int]) -> None:
         """Another image makes tokens of other lengths from now on."""
-        self._lengths = dict(zip(HashAlgorithm, lengths, strict=False))
+        self._lengths = dict(zip(ALGORITHMS, lengths, strict=False))
 
     def make(self, realm: Realm, operation: AttestationOperation) -> bytes:
         """A stand-in token."""
         self.made += 1
-        return bytes((TOKEN_BYTE,)) * self._lengths[HashAlgorithm(realm.hash_algo)]
+        return bytes((TOKEN_BYTE,)) * self._lengths[realm.hash_algo]
 
 
 class ScriptedGuest:

@@ -83,7 +83,7 @@ def carry_on(running: RunningRec) -> Outcome:
         return found
     piece = operation.token[operation.copied : operation.copied + count]
     if piece:
-        store(core, type(found)(found.reach, found.level, found.pa + offset, found.attributes), piece)
+        store(core, found.at(offset), piece)
         operation.copied += len(piece)
     if count and operation.copied == len(operation.token):
         rec.attestation = None

@@ -68,6 +68,11 @@ _PROGRESS = Row(
             (Query('realmfleet_rollout_stage{rollout=~"$rollout"} == 1', "{{rollout}} {{stage}}", empty_when=_NONE),),
         ),
         Panel(
+            "Gates",
+            "Answers of rollout gates so far. A rollout goes on only when every gate of the wave passed.",
+            (Query("sum by (answer) (realmfleet_rollout_gates_total)", "{{answer}}", empty_when=_NONE),),
+        ),
+        Panel(
             "Activations",
             "Live activations so far, by component and LFA status.",
             (

@@ -104,10 +104,15 @@ def run(
     record_door: Annotated[
         tuple[str, Path] | None, typer.Option(help="Write every firmware call of one machine.", metavar="MACHINE FILE")
     ] = None,
+    gate: Annotated[
+        list[str] | None, typer.Option(help="Function of a python gate; repeat it.", metavar="NAME=FILE:FUNCTION")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a fleet up from a cluster file, run it to the end, and judge it."""
     from orchestrator.api import RunOptions, execute, headline
+    from orchestrator.extensions import Extensions
+    from orchestrator.gate_keeper import read_gates
     from orchestrator.progress import watching
     from orchestrator.report.table import show_run
 
@@ -126,7 +131,7 @@ def run(
         record_door=record_door,
         file=str(file),
     )
-    result = execute(loaded, options, watching)
+    result = execute(loaded, options, watching, extensions=Extensions(gates=read_gates(gate or ())))
     if as_json:
         _print_json(result.as_json())
     else:

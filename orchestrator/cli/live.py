@@ -62,6 +62,10 @@ def up(
     until: Annotated[str | None, typer.Option(help="End by itself at this virtual time, like 15min.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory (default: runs/NAME-SEED-NNN).")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the run directory if it exists.")] = False,
+    gate: Annotated[
+        list[str] | None, typer.Option(help="Function of a python gate; repeat it.", metavar="NAME=FILE:FUNCTION")
+    ] = None,
+    prometheus: Annotated[str, typer.Option(help="Where PromQL gates are asked, like http://127.0.0.1:9090.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Bring a fleet up and keep it running: HTTP API, metrics and a page, until Ctrl-C."""
@@ -81,6 +85,8 @@ def up(
         until=until,
         out=out,
         replace=replace,
+        gates=tuple(gate or ()),
+        prometheus=prometheus,
     )
     result = serve(wishes)
     if as_json:
@@ -301,6 +307,22 @@ def rollout_abort(
 ) -> None:
     """Give a rollout up; machines under way come to the end of their own table."""
     act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "abort"))
+
+
+@rollout.command("promote")
+def rollout_promote(
+    name: RolloutName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """Let a rollout go on without further bake and gates, whatever failed so far."""
+    act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "promote"))
+
+
+@rollout.command("retry")
+def rollout_retry(
+    name: RolloutName, address: Address = HERE, token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """Have a held rollout take its failed machines again."""
+    act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", name, "retry"))
 
 
 @fault.command("inject")

@@ -18,6 +18,8 @@ from orchestrator.cluster.load import load_text
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
 from orchestrator.errors import UserMistake
+from orchestrator.extensions import Extensions
+from orchestrator.gate_keeper import read_gates
 from orchestrator.live import LiveSession
 from orchestrator.serve.guard import parse_listen
 from orchestrator.serve.server import Server, bind
@@ -36,6 +38,8 @@ class Wishes(Struct, frozen=True, kw_only=True):
     until: str | None = None
     out: Path | None = None
     replace: bool = False
+    gates: tuple[str, ...] = ()
+    prometheus: str = ""
 
 
 def serve(wishes: Wishes) -> RunResult:
@@ -57,7 +61,8 @@ def _serve(wishes: Wishes, cluster: Cluster, text: str, until_ns: int | None, ta
     options = RunOptions(
         seed=seed, fleet=wishes.fleet, actors=wishes.actors, out=out, replace=wishes.replace, file=str(wishes.file)
     )
-    with Run(cluster, text, options, repeat=f"realmfleet replay {out}") as run:
+    extensions = Extensions(gates=read_gates(wishes.gates), prometheus=wishes.prometheus)
+    with Run(cluster, text, options, repeat=f"realmfleet replay {out}", extensions=extensions) as run:
         session = LiveSession(run, wishes.speed)
         with Server(session, taken, wishes.token) as server, _ends_on_interrupt(session):
             _say(f"{cluster.name} is up at {server.url}/  (seed {seed}, speed {wishes.speed:g}, Ctrl-C ends it)")

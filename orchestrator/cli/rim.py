@@ -111,13 +111,13 @@ def cluster(
     file: Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")],
     as_json: AsJson = False,
 ) -> None:
-    """Compute the RIM of every kind of Realm in a cluster file: what machines measure and verifiers expect."""
+    """Compute the RIM of every kind of Realm in a cluster file: what machines measure and verifiers expect.
+
+    Where machines of several RMM editions measure differently, each edition has its own.
+    """
     from cca_machine.errors import ImpossibleRealm
-    from cca_machine.layout import plan
-    from cca_machine.vmm.measure import measure
     from orchestrator.cluster.load import load_text
-    from orchestrator.realms.reference import realm_spec
-    from orchestrator.rim_request import layout_of
+    from orchestrator.rim_request import rims_of
 
     try:
         loaded = load_text(file.read_bytes(), str(file))
@@ -126,15 +126,16 @@ def cluster(
     if loaded.value is None:
         raise UserMistake(loaded.render(), f"realmfleet validate {file}")
     try:
-        specs = {kind: realm_spec(loaded.value, kind, "", 0) for kind in loaded.value.realms}
-        rims = {kind: list(measure(layout_of(plan(spec))))[-1].rim.hex() for kind, spec in specs.items()}
+        found = rims_of(loaded.value)
     except ImpossibleRealm as impossible:
         raise UserMistake(str(impossible), "more memory, or a smaller image") from None
     if as_json:
-        typer.echo(json.dumps({"kind": "rim-cluster", "file": str(file), "rims": rims}))
-    else:
+        first = next(iter(found.values()))
+        typer.echo(json.dumps({"kind": "rim-cluster", "file": str(file), "rims": first, "editions": found}))
+        return
+    for edition, rims in found.items():
         for kind, value in rims.items():
-            typer.echo(f"{kind:<24} {value}")
+            typer.echo(f"{kind:<24} {value}" if len(found) == 1 else f"{kind:<24} {edition:<10} {value}")
 
 
 def _words(text: str) -> list[str]:

@@ -33,16 +33,22 @@ def resume(
     fleet: Annotated[str, typer.Option(help="ray (actors) or local (one process).")] = "ray",
     actors: Annotated[int | None, typer.Option(help="Number of Ray actors; default: auto.", min=1, max=10_000)] = None,
     ray_address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting one.")] = None,
+    gate: Annotated[
+        list[str] | None, typer.Option(help="Function of a python gate; repeat it.", metavar="NAME=FILE:FUNCTION")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry on a run whose head was killed: same end, same digest as if nothing had happened."""
     from orchestrator.api import RunOptions
+    from orchestrator.extensions import Extensions
+    from orchestrator.gate_keeper import read_gates
     from orchestrator.progress import watching
     from orchestrator.report.table import show_run
     from orchestrator.resume import resume_run
 
     _check_fleet(fleet)
-    result = resume_run(run_dir, RunOptions(fleet=fleet, actors=actors, ray_address=ray_address), watching)
+    options = RunOptions(fleet=fleet, actors=actors, ray_address=ray_address)
+    result = resume_run(run_dir, options, watching, extensions=Extensions(gates=read_gates(gate or ())))
     if as_json:
         _print_json(result.as_json())
     else:

@@ -107,6 +107,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.waves,
     releases.firmware_floor,
     releases.revocations,
+    releases.steering,
     deeds.events,
     deeds.starts,
     deeds.arrivals,

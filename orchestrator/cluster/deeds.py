@@ -20,6 +20,7 @@ from orchestrator.cluster.schema import (
     RolloutEvent,
     Selector,
     Side,
+    SteerEvent,
 )
 
 PlacedFault = tuple[Path, Fault]
@@ -31,7 +32,7 @@ def events(facts: Facts) -> Iterator[Finding]:
     for index, event in enumerate(facts.cluster.events):
         path: Path = ("events", index)
         yield from _before_the_end(facts, (*path, "at"), event.at)
-        if isinstance(event, RolloutEvent | RevokeEvent):
+        if isinstance(event, RolloutEvent | SteerEvent | RevokeEvent):
             continue
         if isinstance(event, DrainEvent):
             yield from _drained(facts, path, event)

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from orchestrator.cluster.diagnostics import Finding, Path, Severity, suggestion
 from orchestrator.cluster.facts import Facts, unknown_name
 from orchestrator.cluster.quantities import PPM, format_duration, format_size, version_key
-from orchestrator.cluster.schema import Cluster, Component, Endorsing, Firmware, RevokeEvent, RolloutEvent, Wave
+from orchestrator.cluster.schema import (
+    Cluster,
+    Component,
+    Endorsing,
+    Firmware,
+    RevokeEvent,
+    RolloutEvent,
+    SteerEvent,
+    Wave,
+)
 
 BOOT_COMPONENTS = ("BL2", "BL31", "RMM")
 """What a machine cannot boot a Realm world without."""
@@ -172,21 +181,59 @@ def _would_be_refused(facts: Facts, path: Path, event: RolloutEvent, new: Compon
 def waves(facts: Facts) -> Iterator[Finding]:
     """Each wave says how many in one way and has machines left to cover; the last one should leave none."""
     for index, event in _rollouts(facts.cluster):
-        left = len(facts.machines)
+        left = list(facts.machines)
         for number, wave in enumerate(event.waves):
             path: Path = ("events", index, "waves", number)
+            yield from _places_known(facts, path, wave)
             if (wave.machines is None) == (wave.share is None):
                 yield Finding(path, "give either machines or share", "for example share: 30%")
                 break
-            covered = _covered(wave, left)
+            for_it = [machine for machine in left if _is_for(facts, wave, machine)]
+            covered = _covered(wave, len(for_it))
             if covered == 0:
-                why = "every machine is done before it" if left == 0 else "it is 0% of the machines left"
-                yield Finding(path, "this wave covers no machine", why)
-            left -= covered
+                some = "it is 0% of the machines left" if for_it else "no machine that is left stands there"
+                yield Finding(path, "this wave covers no machine", some if left else "every machine is done before it")
+            left = [machine for machine in left if machine not in for_it[:covered]]
         else:
-            if left > 0:
-                message = f"the waves leave {left} of {len(facts.machines)} machines without the release"
+            if left:
+                message = f"the waves leave {len(left)} of {len(facts.machines)} machines without the release"
                 yield Finding(("events", index, "waves"), message, "end with share: 100%", Severity.WARNING, at="key")
+
+
+def _is_for(facts: Facts, wave: Wave, machine: str) -> bool:
+    """Whether a wave may be for a machine; which Realms it will host is not known here."""
+    rack = facts.machines[machine].rack
+    if wave.rack is not None and rack != wave.rack:
+        return False
+    return wave.power is None or facts.cluster.racks[rack].power == wave.power
+
+
+def _places_known(facts: Facts, path: Path, wave: Wave) -> Iterator[Finding]:
+    cluster = facts.cluster
+    powers = list(dict.fromkeys(rack.power for rack in cluster.racks.values()))
+    known = (("rack", list(cluster.racks)), ("power", powers), ("kind", list(cluster.realms)))
+    for key, names in known:
+        given = getattr(wave, key)
+        if given is not None and given not in names:
+            what = "power domain" if key == "power" else key
+            yield unknown_name((*path, key), what, given, names)
+
+
+def steering(facts: Facts) -> Iterator[Finding]:
+    """Rollouts wait for, and operators steer, a rollout that there is; gates ask for kinds that there are."""
+    placed = sorted(_rollouts(facts.cluster), key=lambda pair: pair[1].at)
+    names = [f"rollout-{number}" for number in range(1, len(placed) + 1)]
+    for number, (index, event) in enumerate(placed):
+        if event.after is not None and event.after not in names[:number]:
+            hint = f"earlier ones are {', '.join(names[:number])}" if number else "it is the first by its instant"
+            yield Finding(("events", index, "after"), f"no earlier rollout is called '{event.after}'", hint)
+        for at, gate in enumerate(event.gates):
+            kind = getattr(gate, "kind", None)
+            if kind is not None and kind not in facts.cluster.realms:
+                yield unknown_name(("events", index, "gates", at, "kind"), "kind", kind, list(facts.cluster.realms))
+    for index, steer in enumerate(facts.cluster.events):
+        if isinstance(steer, SteerEvent) and steer.rollout not in names:
+            yield unknown_name(("events", index, "rollout"), "rollout", steer.rollout, names)
 
 
 def limits(facts: Facts) -> Iterator[Finding]:
@@ -197,12 +244,27 @@ def limits(facts: Facts) -> Iterator[Finding]:
         if event.strategy != "live" and facts.realms and down >= len(facts.machines):
             message = f"may take down {down} of {len(facts.machines)} machines at once"
             yield Finding((*path, "max_unavailable"), message, "leave some for the Realms", at="key")
+        yield from _wider_than_its_radius(facts, path, event)
         for key, windows in (("windows", event.windows), ("freezes", event.freezes)):
             for number, window in enumerate(windows):
                 if window.begin >= window.end:
                     yield Finding((*path, key, number), "ends before it begins", "from must be before to")
         if event.windows and all(window.end <= event.at for window in event.windows):
             yield Finding((*path, "windows"), "every window is over when the rollout is due", "open one after at")
+
+
+def _wider_than_its_radius(facts: Facts, path: Path, event: RolloutEvent) -> Iterator[Finding]:
+    """A rollout must not say that it may take down more at once than its blast radius lets it."""
+    powers: dict[str, int] = {}
+    for rack in facts.cluster.racks.values():
+        powers[rack.power] = powers.get(rack.power, 0) + sum(rack.machines.values())
+    sizes = {name: sum(rack.machines.values()) for name, rack in facts.cluster.racks.items()}
+    for key, places in (("rack", sizes), ("power", powers)):
+        limit = getattr(event.blast_radius, key)
+        most = sum(min(limit, size) for size in places.values()) if limit is not None else None
+        if most is not None and event.max_unavailable is not None and event.max_unavailable > most:
+            message = f"may take down {event.max_unavailable} at once, its blast_radius lets it take {most}"
+            yield Finding((*path, "max_unavailable"), message, f"at most {most}, or a larger blast_radius.{key}")
 
 
 def _covered(wave: Wave, left: int) -> int:

@@ -291,10 +291,62 @@ class Arrivals(Record):
 
 
 class Wave(Record):
-    """Part of a rollout: a share or a number of the machines not yet done; exactly one of the two."""
+    """Part of a rollout: a share or a number of the machines not yet done; exactly one of the two.
+
+    With `rack`, `power` or `kind` only such machines are counted and taken.
+    """
 
     machines: int | None = Field(None, ge=1, le=1_000_000, description="How many machines.")
     share: Share | None = Field(None, description="Share of the machines not yet done, rounded up.")
+    rack: Name | None = Field(None, description="Only machines of this rack.")
+    power: Name | None = Field(None, description="Only machines of this power domain.")
+    kind: Name | None = Field(None, description="Only machines that host a Realm of this kind when the wave begins.")
+
+
+class HealthGate(Record):
+    """Every machine of the wave answers and is trusted; a silent one is inconclusive, a lost one a fail."""
+
+    gate: Literal["health"] = Field("health", description="What is asked.")
+
+
+class ServiceGate(Record):
+    """Enough Realms serve, and few were started anew since the wave began."""
+
+    gate: Literal["service"] = Field("service", description="What is asked.")
+    kind: Name | None = Field(None, description="Realms of this kind; absent: all.")
+    serving: Share = default("100%", "Share of the wanted Realms that must serve.")
+    max_restarts: int | None = Field(None, ge=0, le=1_000_000, description="Realms that may have been started anew.")
+
+
+class AttestedGate(Record):
+    """Every machine and every Realm of the wave has attested over the new reference values."""
+
+    gate: Literal["attested"] = Field("attested", description="What is asked.")
+
+
+class PythonGate(Record):
+    """The user's own function answers: True, False, or None for inconclusive, or a pair of that and a sentence."""
+
+    gate: Literal["python"] = Field("python", description="What is asked.")
+    name: Name = Field(description="Name under which --gate NAME=FILE:FUNCTION, or Python, gives the function.")
+
+
+class PromqlGate(Record):
+    """Prometheus answers: a result with nothing but numbers above 0 passes, an empty one fails, silence is neither."""
+
+    gate: Literal["promql"] = Field("promql", description="What is asked.")
+    query: str = Field(min_length=1, max_length=2000, description="PromQL, as in sum(realmfleet_realms) > 8.")
+
+
+Gate = Annotated[HealthGate | ServiceGate | AttestedGate | PythonGate | PromqlGate, Field(discriminator="gate")]
+
+
+class BlastRadius(Record):
+    """How much may be under way at once in one place, besides `max_unavailable`."""
+
+    rack: int | None = Field(None, ge=1, le=1_000_000, description="Machines of one rack.")
+    power: int | None = Field(None, ge=1, le=1_000_000, description="Machines of one power domain.")
+    realms: Share | None = Field(None, gt=0, description="Share of the Realms of a kind that are on such machines.")
 
 
 class MigrateEvent(Record):
@@ -319,7 +371,11 @@ class RolloutEvent(Record):
     kind: Literal["rollout"] = Field("rollout", description="What the operator does.")
     at: Duration = Field(description="When the first wave starts.")
     release: Name = Field(description="Release that holds the component.")
-    component: Literal["RMM"] = Field("RMM", description="Component to update.")
+    component: Literal["RMM", "BL31"] = Field("RMM", description="Component to update.")
+    after: str | None = Field(
+        None,
+        description="Begin only when this earlier rollout (rollout-1, ...) has brought every machine to its release.",
+    )
     strategy: Literal["live", "drain", "reboot"] = Field(
         "live",
         description="Live activation under running Realms, or a reboot: after all Realms left, or with them stopped.",
@@ -335,7 +391,27 @@ class RolloutEvent(Record):
     waves: list[Wave] = Field(min_length=1, max_length=64, description="Who goes when.")
     bake: Duration = default("10s", "Wait after a wave, in which every machine and Realm must attest.")
     max_failures: int = Field(0, ge=0, le=1_000_000, description="Machines that may fail before the rollout holds.")
-    rollback: bool = Field(False, description="When it holds, bring what is done back, where the counters permit it.")
+    gates: list[Gate] = Field(
+        default_factory=list, max_length=16, description="What must hold after each bake, before it goes on."
+    )
+    gate_every: Duration = default("10s", "How often an inconclusive gate is asked again.", gt=0)
+    blast_radius: BlastRadius = Field(BlastRadius(), description="What may be under way at once in one place.")
+    rollback: bool | Literal["machine", "wave", "rollout"] = Field(
+        False,
+        description="When it holds, bring failed machines, the wave, or all that is done (true) back to what they ran, "
+        "where the counters permit it.",
+    )
+
+
+class SteerEvent(Record):
+    """An operator steers a rollout."""
+
+    kind: Literal["steer"] = Field("steer", description="What the operator does.")
+    at: Duration = Field(description="When.")
+    rollout: str = Field("rollout-1", description="Which: rollout-1 is the first of the file by its instant.")
+    do: Literal["pause", "resume", "promote", "retry", "abort"] = Field(
+        description="Promote goes on without bake and gates; retry takes the failed machines of a held one again."
+    )
 
 
 class RevokeEvent(Record):
@@ -392,7 +468,9 @@ class DrainEvent(Record):
     dry_run: bool = Field(False, description="Only say, Realm by Realm, where it would go or what blocks it.")
 
 
-Event = Annotated[MigrateEvent | DrainEvent | RolloutEvent | RevokeEvent | StopEvent, Field(discriminator="kind")]
+Event = Annotated[
+    MigrateEvent | DrainEvent | RolloutEvent | SteerEvent | RevokeEvent | StopEvent, Field(discriminator="kind")
+]
 
 
 class Selector(Record):

@@ -67,6 +67,8 @@ class Engine:
         """Boundaries visited so far."""
         self.calls = 0
         """Calls of the fleet so far: one per beat with work, more while machines are coupled."""
+        self.after_beat: Callable[[], None] | None = None
+        """Called after each boundary that was visited; what it admits takes effect at the next one."""
         self._beat_ns = beat_ns
         self._fleet = fleet
         self._control = control
@@ -87,6 +89,7 @@ class Engine:
         self._inputs = deque(sorted(recorded, key=lambda entry: (entry.at_ns, entry.number)))
         self._input_number = max((entry.number for entry in self._inputs), default=0)
         self._input_last_ns = self._inputs[-1].at_ns if self._inputs else 0
+        self._recorded_last_ns = self._inputs[-1].at_ns if self._inputs else -1
 
     @property
     def delivered(self) -> int:
@@ -97,6 +100,11 @@ class Engine:
     def lost(self) -> int:
         """Messages that links lost so far."""
         return self._post.lost
+
+    @property
+    def replaying(self) -> bool:
+        """Whether recorded inputs are still to come, so that no new one may be given."""
+        return self.now_ns <= self._recorded_last_ns
 
     def admit(self, body: Any) -> int:
         """Accept an external input at the next boundary: journaled now, before it takes effect; returns its number.
@@ -171,6 +179,8 @@ class Engine:
         self.now_ns = end_ns
         self.beats += 1
         self._journal.beat(now_ns, self._trace.digest)
+        if self.after_beat is not None:
+            self.after_beat()
 
     def _admitted(self, now_ns: int) -> list[Delivery]:
         """External inputs that take effect at this boundary."""

@@ -66,6 +66,8 @@ class Input(StrEnum):
     BACK = "back"
     CURRENT = "current"
     """It turns out to run the release already."""
+    RETRIED = "retried"
+    """An operator has the failed machine tried again."""
     REVERTED = "reverted"
     """It booted, and boots the firmware it had before."""
 
@@ -136,6 +138,7 @@ MACHINE_TABLE: Final[dict[tuple[Phase, Input], tuple[Phase, Effect]]] = {
     (P.ABSENT, In.CURRENT): (P.DONE, E.RELEASE),
     # a boot ends the doubt about which firmware runs, so the quarantine ends too; the failure stays counted
     (P.FAILED, In.BACK): (P.FAILED, E.RELEASE),
+    (P.FAILED, In.RETRIED): (P.QUEUED, E.NOTHING),
 }
 
 ANSWERED_IN: Final = {
@@ -163,12 +166,14 @@ class Stage(StrEnum):
     """A wave is under way."""
     BAKING = "baking"
     """Every machine of the wave is settled; its time to prove itself runs."""
+    GATED = "gated"
+    """The bake is over; its gates have not all passed."""
     PAUSED = "paused"
     """An operator stopped it for a while: what is under way comes to its end, nothing further is started."""
     ABORTING = "aborting"
     """An operator gave it up: it ends when what is under way has come to its end."""
     HELD = "held"
-    """Too many machines failed; nothing further is started."""
+    """Too many machines failed, or a gate did: nothing further is started until an operator says so."""
     WAITING = "waiting"
     """All waves are through; lost machines are awaited."""
     FINISHED = "finished"
@@ -180,6 +185,11 @@ class Cue(StrEnum):
     DUE = "due"
     SETTLED = "settled"
     TOO_MANY = "too-many"
+    GATES_ASKED = "gates-asked"
+    """The bake is over and there are gates."""
+    GATE_FAILED = "gate-failed"
+    PROMOTE = "promote"
+    RETRY = "retry"
     NEXT_WAVE = "next-wave"
     MISSING = "missing"
     COMPLETE = "complete"
@@ -197,6 +207,9 @@ class Act(StrEnum):
     START = "start"
     TAKE_WAVE = "take_wave"
     BAKE = "bake"
+    ASK_GATES = "ask_gates"
+    PROMOTE = "promote"
+    RETRY = "retry"
     HOLD = "hold"
     AWAIT = "await_lost"
     PAUSE = "pause"
@@ -212,6 +225,20 @@ ROLLOUT_TABLE: Final[dict[tuple[Stage, Cue], tuple[Stage, Act]]] = {
     (S.RUNNING, C.SETTLED): (S.BAKING, A.BAKE),
     (S.RUNNING, C.TOO_MANY): (S.HELD, A.HOLD),
     (S.BAKING, C.TOO_MANY): (S.HELD, A.HOLD),
+    (S.BAKING, C.GATES_ASKED): (S.GATED, A.ASK_GATES),
+    (S.GATED, C.TOO_MANY): (S.HELD, A.HOLD),
+    (S.GATED, C.GATE_FAILED): (S.HELD, A.HOLD),
+    (S.GATED, C.NEXT_WAVE): (S.RUNNING, A.TAKE_WAVE),
+    (S.GATED, C.MISSING): (S.WAITING, A.AWAIT),
+    (S.GATED, C.COMPLETE): (S.FINISHED, A.FINISH),
+    # an operator vouches: no further bake, no gate, and what failed so far is forgiven
+    (S.BAKING, C.PROMOTE): (S.BAKING, A.PROMOTE),
+    (S.GATED, C.PROMOTE): (S.GATED, A.PROMOTE),
+    (S.HELD, C.PROMOTE): (S.BAKING, A.PROMOTE),
+    (S.HELD, C.RETRY): (S.RUNNING, A.RETRY),
+    (S.GATED, C.PAUSE): (S.PAUSED, A.PAUSE),
+    (S.GATED, C.ABORT): (S.ABORTING, A.ABORT),
+    (S.HELD, C.ABORT): (S.ABORTING, A.ABORT),
     (S.BAKING, C.NEXT_WAVE): (S.RUNNING, A.TAKE_WAVE),
     (S.BAKING, C.MISSING): (S.WAITING, A.AWAIT),
     (S.BAKING, C.COMPLETE): (S.FINISHED, A.FINISH),
@@ -231,5 +258,8 @@ ROLLOUT_TABLE: Final[dict[tuple[Stage, Cue], tuple[Stage, Act]]] = {
     (S.AWAITED, C.ABORT): (S.FINISHED, A.CALL_OFF),
 }
 
-SETTLED: Final = frozenset({Stage.HELD, Stage.FINISHED})
+SETTLED: Final = frozenset({Stage.FINISHED})
 """Stages that are never left."""
+
+AT_REST: Final = frozenset({Stage.HELD, Stage.FINISHED})
+"""Stages in which nothing more happens by itself."""

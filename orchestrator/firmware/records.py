@@ -58,12 +58,39 @@ class RolloutHeld(Struct, frozen=True, tag="rollout.held"):
 
 
 class RolloutRolledBack(Struct, frozen=True, tag="rollout.rolled-back"):
-    """A rollout that holds is undone by `rollout`, which brings `release` back; or is not, and `refused` says why."""
+    """A rollout that holds is undone by `rollout`, which brings `release` back; or is not, and `refused` says why.
+
+    `machines` are those concerned; with neither rollout nor refusal they are reset, which boots what they ran before.
+    """
 
     held: str
     rollout: str
     release: str
     refused: str
+    machines: tuple[str, ...] = ()
+
+
+class RolloutSteered(Struct, frozen=True, tag="rollout.steered"):
+    """An operator's event: `refused` says why it changed nothing; empty when it did."""
+
+    rollout: str
+    do: str
+    refused: str
+
+
+class RolloutPromoted(Struct, frozen=True, tag="rollout.promoted"):
+    """An operator vouches for the wave: it goes on without further bake and gates."""
+
+    rollout: str
+    wave: int
+
+
+class RolloutRetried(Struct, frozen=True, tag="rollout.retried"):
+    """The failed machines of a held rollout are taken again."""
+
+    rollout: str
+    wave: int
+    machines: tuple[str, ...]
 
 
 class RolloutPaused(Struct, frozen=True, tag="rollout.paused"):
@@ -113,6 +140,9 @@ RolloutRecord = (
     | WaveFinished
     | RolloutHeld
     | RolloutRolledBack
+    | RolloutSteered
+    | RolloutPromoted
+    | RolloutRetried
     | RolloutPaused
     | RolloutResumed
     | RolloutAborted

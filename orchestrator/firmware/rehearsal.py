@@ -20,6 +20,7 @@ from orchestrator.engine.journal import MemoryJournal
 from orchestrator.engine.loop import Engine
 from orchestrator.engine.streams import Stream, run_seed
 from orchestrator.engine.trace import MemorySink, Trace
+from orchestrator.firmware.gates import outside
 from orchestrator.firmware.outcome import RolloutOutcome, outcome
 from orchestrator.firmware.waves import PPM, at_once
 from orchestrator.fleet.local import LocalFleet
@@ -75,7 +76,10 @@ def variant(cluster: Cluster, strategy: str, seed: int, odds: Odds) -> Cluster:
     """The cluster with its first rollout under another strategy and a horizon that is long enough for it."""
     event = rollout_of(cluster)
     assert event is not None
-    events = [each.model_copy(update={"strategy": strategy}) if each is event else each for each in cluster.events]
+    # nobody can be asked about a future, so gates that ask the outside are left out
+    gates = [gate for gate in event.gates if not outside(gate)]
+    changes = {"strategy": strategy, "gates": gates}
+    events = [each.model_copy(update=changes) if each is event else each for each in cluster.events]
     horizon_ns = max(cluster.duration, _horizon(cluster, event.model_copy(update={"strategy": strategy})))
     faults = [*cluster.faults, *_failing(cluster, event, seed, odds, horizon_ns)]
     return cluster.model_copy(update={"events": events, "duration": horizon_ns, "faults": faults})

@@ -1,43 +1,44 @@
-"""The controller of rollouts: takes machines wave by wave, lets each wave bake, holds when too many fail.
+"""One rollout: takes machines wave by wave, lets each wave bake, asks its gates, holds when too many fail.
 
-One `Rollout` per `RolloutEvent` of the cluster file; at most one of them has a wave under way. The tables are in
-`orchestrator.firmware.phases`, one machine's way is in `orchestrator.firmware.update`.
+The tables are in `orchestrator.firmware.phases`, one machine's way is in `orchestrator.firmware.update`; who begins
+when, and what is taken back, in `orchestrator.firmware.rollouts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct, field
 
 from cca_machine.commands import Booted
-from cca_machine.costs import reference_timing
-from orchestrator.cluster.schema import RolloutEvent, Wave
+from orchestrator.cluster.schema import Gate, PromqlGate, PythonGate, RolloutEvent
 from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
-from orchestrator.firmware.phases import COUNTED, ROLLOUT_TABLE, SETTLED, UNDER_WAY, Cue, Input, Phase, Stage
+from orchestrator.firmware.gates import Answer, GateAsked, GateJudged, Question, Verdict, judge, outside, title
+from orchestrator.firmware.phases import COUNTED, ROLLOUT_TABLE, UNDER_WAY, Cue, Input, Phase, Stage
 from orchestrator.firmware.records import (
     RolloutAborted,
     RolloutFinished,
     RolloutHeld,
     RolloutPaused,
+    RolloutPromoted,
     RolloutResumed,
-    RolloutRolledBack,
+    RolloutRetried,
     RolloutStarted,
     RolloutWaiting,
     WaveFinished,
     WaveStarted,
 )
 from orchestrator.firmware.update import Goal, Update, Updater, answers
-from orchestrator.firmware.waves import at_once, next_opening, rollout_order, wave_size
+from orchestrator.firmware.waves import EVERYBODY, Radius, at_once, next_opening, rollout_order, selected, wave_size
 from orchestrator.store import MachineState, Store
 
-BOOTS = 3
-"""Boots that a machine is given to come back: into the new slot, back into the old one, and one to spare."""
-
-ACTIVE = frozenset({Stage.RUNNING, Stage.BAKING})
+ACTIVE = frozenset({Stage.RUNNING, Stage.BAKING, Stage.GATED})
 IN_THE_WAY = ACTIVE | {Stage.PAUSED, Stage.ABORTING}
 """Stages in which machines of a wave may be under way: no other rollout begins."""
+
+
+PENDING = Verdict(Answer.INCONCLUSIVE, "no answer yet")
 
 
 class RolloutState(Struct):
@@ -58,15 +59,31 @@ class RolloutState(Struct):
     updates: dict[str, Update] = field(default_factory=dict)
     booted: list[str] = field(default_factory=list)
     """Machines that said since the last look that they booted."""
+    only: list[str] = field(default_factory=list)
+    """The machines that it is for; empty: all."""
+    restarts: dict[str, int] = field(default_factory=dict)
+    """Restarts of each Realm when the wave began."""
+    promoted: bool = False
+    """An operator vouches for the wave under way."""
+    forgiven: int = 0
+    """Failures that an operator has looked over."""
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    """What each gate of the wave said last."""
+    open: dict[int, int] = field(default_factory=dict)
+    """Number of the question that each outside gate has open."""
+    ask_again_ns: int = 0
+    held_why: str = ""
 
 
 class Rollout:
     """One release on its way through the fleet."""
 
-    def __init__(self, event: RolloutEvent, goal: Goal) -> None:
+    def __init__(self, event: RolloutEvent, goal: Goal, only: Sequence[str] = ()) -> None:
         self.event = event
         self.goal = goal
-        self.state = RolloutState()
+        self.state = RolloutState(only=list(only))
+        self.questions: list[Question] = []
+        """What the outside is asked since somebody last took it; no state: a replay answers from the journal."""
         self._updater = Updater(goal)
 
     def fold(self, delivery: Delivery) -> None:
@@ -82,7 +99,14 @@ class Rollout:
     @property
     def under_way(self) -> int:
         """Machines of the wave that it waits for."""
-        return sum(self.state.updates[machine].phase in UNDER_WAY for machine in self.state.members)
+        return sum(self._is_under_way(machine) for machine in self.state.members)
+
+    @property
+    def _too_many(self) -> bool:
+        return len(self.state.failures) - self.state.forgiven > self.event.max_failures
+
+    def _is_under_way(self, machine: str) -> bool:
+        return self.state.updates[machine].phase in UNDER_WAY
 
     def cue(self, cue: Cue, store: Store, decision: Decision) -> None:
         """Take one row of the table and act on it."""
@@ -93,12 +117,16 @@ class Rollout:
         """Step the machines of the wave and then the rollout itself, until nothing more follows."""
         while True:
             self._step_machines(store, decision)
+            if self.state.stage is Stage.GATED:
+                self._judge_gates(store, decision)
             cue = self._next_cue(store)
             if cue is None:
                 break
             self.cue(cue, store, decision)
         if self.state.stage is Stage.BAKING:
             decision.due(self.state.bake_until_ns)
+        if self.state.stage is Stage.GATED:
+            decision.due(self.state.ask_again_ns)
         if self.state.stage is Stage.RUNNING and self._waiting():
             decision.due(next_opening(self.event, store.now_ns + 1))
 
@@ -112,16 +140,21 @@ class Rollout:
     def _take_members(self, store: Store, decision: Decision) -> None:
         """Let members begin: as many at once as may be down, when the calendar allows it, unless too many failed."""
         state = self.state
-        if state.stage is not Stage.RUNNING or len(state.failures) > self.event.max_failures:
+        if state.stage is not Stage.RUNNING or self._too_many:
             return
         room = at_once(self.event, len(state.members)) - self.under_way
+        radius = Radius(self.event.blast_radius, store, [m for m in state.members if self._is_under_way(m)])
         for update in self._waiting():
+            if room > 0 and not radius.holds(update.machine):
+                continue
             if room <= 0 or next_opening(self.event, store.now_ns) != store.now_ns:
                 return
-            heard = answers(store.machines[update.machine])
+            heard = answers(store.machines[update.machine], self.goal.strategy)
             why = "" if heard else "silent when its turn came"
             self._move(update, Input.TAKEN if heard else Input.LOST, why, store, decision)
             room -= heard
+            if heard:
+                radius.take(update.machine)
 
     def _step_machines(self, store: Store, decision: Decision) -> None:
         state = self.state
@@ -137,7 +170,7 @@ class Rollout:
         booted, state.booted = state.booted, []
         for machine in booted:
             self._after_boot(state.updates[machine], store, decision)
-        for machine in [m for m in state.absent if answers(store.machines[m])]:
+        for machine in [m for m in state.absent if answers(store.machines[m], self.goal.strategy)]:
             self._come_back(state.updates[machine], store, decision)
 
     def _gone(self, update: Update, store: Store) -> bool:
@@ -176,13 +209,16 @@ class Rollout:
 
     def _next_cue(self, store: Store) -> Cue | None:
         state = self.state
-        if state.stage in ACTIVE and len(state.failures) > self.event.max_failures:
+        if state.stage in ACTIVE and self._too_many:
             return Cue.TOO_MANY
         if state.stage in (Stage.RUNNING, Stage.ABORTING):
             waiting = state.stage is Stage.RUNNING and self._waiting()
             return None if self.under_way or waiting else Cue.SETTLED
         if state.stage is Stage.BAKING and store.now_ns >= state.bake_until_ns:
-            return self._after_bake()
+            asks = self.event.gates and state.members and not state.promoted
+            return Cue.GATES_ASKED if asks else self._after_bake()
+        if state.stage is Stage.GATED:
+            return self._after_gates()
         if state.stage is Stage.WAITING:
             return Cue.RETURNED if state.returned else None if state.absent else Cue.COMPLETE
         return None
@@ -194,10 +230,62 @@ class Rollout:
             return Cue.NEXT_WAVE
         return Cue.MISSING if state.absent else Cue.COMPLETE
 
+    def _after_gates(self) -> Cue | None:
+        answers = {verdict.answer for verdict in self.state.verdicts.values()}
+        if self.state.promoted or answers == {Answer.PASS}:
+            return self._after_bake()
+        return Cue.GATE_FAILED if Answer.FAIL in answers else None
+
+    # -- gates -------------------------------------------------------------------------------------------------------
+
+    def ask_gates(self, store: Store, decision: Decision) -> None:
+        """Begin to ask the gates of the wave."""
+        self.state.verdicts = dict.fromkeys(range(len(self.event.gates)), PENDING)
+        self.state.open = {}
+        self.state.ask_again_ns = store.now_ns
+
+    def answer_gate(self, gate: int, number: int, verdict: Verdict, store: Store, decision: Decision) -> bool:
+        """Take an answer from outside; False when nobody asked, or not this."""
+        state = self.state
+        if state.stage is not Stage.GATED or state.open.get(gate) != number:
+            return False
+        self._judged(gate, verdict, decision)
+        return True
+
+    def _judge_gates(self, store: Store, decision: Decision) -> None:
+        state, due = self.state, store.now_ns >= self.state.ask_again_ns
+        members = [state.updates[machine] for machine in state.members]
+        for number, gate in enumerate(self.event.gates):
+            if state.verdicts[number].answer is Answer.INCONCLUSIVE and due:
+                if outside(gate):
+                    self._ask(number, gate, store, decision)
+                else:
+                    self._judged(number, judge(gate, members, state.restarts, store), decision)
+        if due:
+            state.ask_again_ns = store.now_ns + self.event.gate_every
+
+    def _judged(self, number: int, verdict: Verdict, decision: Decision) -> None:
+        if verdict != self.state.verdicts[number]:
+            told = title(self.event.gates[number])
+            record = GateJudged(self.goal.rollout, self.state.wave, told, verdict.answer, verdict.why)
+            decision.records.append(record)
+        self.state.verdicts[number] = verdict
+
+    def _ask(self, number: int, gate: Gate, store: Store, decision: Decision) -> None:
+        assert isinstance(gate, PythonGate | PromqlGate)
+        state, goal = self.state, self.goal
+        asked = state.open[number] = state.open.get(number, 0) + 1
+        decision.records.append(GateAsked(goal.rollout, state.wave, title(gate), asked))
+        machines = {machine: store.machines[machine].state.value for machine in state.members}
+        realms = {name: realm.state.value for name, realm in store.realms.items()}
+        where = (goal.rollout, state.wave, number, asked, gate)
+        self.questions.append(Question(*where, goal.release, goal.component, goal.version, machines, realms))
+
     def start(self, store: Store, decision: Decision) -> None:
         """Queue all machines and take the canary."""
         state = self.state
-        state.remaining = rollout_order({name: view.rack for name, view in store.machines.items()})
+        racks = {name: view.rack for name, view in store.machines.items() if not state.only or name in state.only}
+        state.remaining = rollout_order(racks)
         state.updates = {machine: Update(machine) for machine in state.remaining}
         goal = self.goal
         decision.records.append(
@@ -215,10 +303,14 @@ class Rollout:
         planned = state.wave <= len(self.event.waves)
         queue = [*(state.remaining if planned else ()), *state.returned]
         waiting = [machine for machine in queue if not self._already(state.updates[machine], store, decision)]
-        limit = wave_size(self.event.waves[state.wave - 1], len(waiting)) if planned else len(waiting)
-        state.members, left = [], []
-        for machine in waiting:
-            heard = answers(store.machines[machine])
+        wave = self.event.waves[state.wave - 1] if planned else EVERYBODY
+        eligible = [machine for machine in waiting if selected(wave, machine, store)]
+        limit = wave_size(wave, len(eligible))
+        state.members, left = [], [machine for machine in waiting if machine not in eligible]
+        state.promoted = False
+        state.restarts = {name: realm.restarts for name, realm in store.realms.items()} if self.event.gates else {}
+        for machine in eligible:
+            heard = answers(store.machines[machine], self.goal.strategy)
             if not heard:
                 self._move(state.updates[machine], Input.LOST, "silent when its wave came", store, decision)
             elif len(state.members) < limit:
@@ -226,7 +318,7 @@ class Rollout:
             else:
                 left.append(machine)
         if planned:
-            state.remaining = left
+            state.remaining = rollout_order({machine: store.machines[machine].rack for machine in left})
         state.returned = []
         if state.members:
             decision.records.append(WaveStarted(self.goal.rollout, state.wave, tuple(state.members), not planned))
@@ -251,12 +343,37 @@ class Rollout:
 
     def hold(self, store: Store, decision: Decision) -> None:
         """Start nothing further; what is under way ends by its own table."""
-        state, failed = self.state, self.state.failures[-1]
-        why = f"{failed}: {state.updates[failed].why}"
+        state = self.state
+        failing = [number for number, verdict in state.verdicts.items() if verdict.answer is Answer.FAIL]
+        if failing and not self._too_many:
+            why = f"gate {title(self.event.gates[failing[0]])}: {state.verdicts[failing[0]].why}"
+        else:
+            why = f"{state.failures[-1]}: {state.updates[state.failures[-1]].why}"
+        state.verdicts = {}
         waiting = len(state.remaining) + len(state.returned)
         decision.records.append(
             RolloutHeld(self.goal.rollout, state.wave, len(state.failures), self.event.max_failures, why, waiting)
         )
+
+    def promote(self, store: Store, decision: Decision) -> None:
+        """Go on without further bake and gates, whatever failed so far."""
+        state = self.state
+        state.promoted, state.forgiven = True, len(state.failures)
+        state.bake_until_ns = store.now_ns
+        decision.records.append(RolloutPromoted(self.goal.rollout, state.wave))
+        decision.due(store.now_ns + 1)
+
+    def retry(self, store: Store, decision: Decision) -> None:
+        """Take the failed machines again, those of this wave in this wave."""
+        state = self.state
+        failed = [update for update in state.updates.values() if update.phase is Phase.FAILED]
+        for update in failed:
+            self._updater.move(update, Input.RETRIED, "an operator has it tried again", store, decision)
+        state.returned += [update.machine for update in failed if update.machine not in state.members]
+        state.failures, state.forgiven = [], 0
+        names = tuple(update.machine for update in failed)
+        decision.records.append(RolloutRetried(self.goal.rollout, state.wave, names))
+        decision.due(store.now_ns + 1)
 
     def pause(self, store: Store, decision: Decision) -> None:
         """Say that an operator paused it."""
@@ -296,119 +413,6 @@ class Rollout:
         done, failed = phases.count(Phase.DONE), phases.count(Phase.FAILED)
         decision.records.append(WaveFinished(self.goal.rollout, state.wave, done, failed, len(phases) - done - failed))
         state.members = []
-
-
-class Rollouts:
-    """The firmware controller: all rollouts of the cluster file in order of their instants, then those of operators.
-
-    `image` gives the signed image of (release, component). A rollout that is due waits while another has a wave under
-    way or is paused; one that is held, finished or waiting for lost machines stands in nobody's way.
-    """
-
-    name = "firmware"
-
-    def __init__(self, events: Sequence[RolloutEvent], store: Store, image: Callable[[str, str], bytes]) -> None:
-        self._image = image
-        self._cued: list[tuple[Rollout, Cue]] = []
-        self._rolled_back: list[str] = []
-        self.rollouts: list[Rollout] = []
-        for event in sorted(events, key=lambda event: event.at):
-            self.add(event, store)
-
-    def add(self, event: RolloutEvent, store: Store) -> Rollout:
-        """Take one more rollout on; it begins at its instant, at the present boundary if that is over."""
-        rollout = Rollout(event, _goal(f"rollout-{len(self.rollouts) + 1}", event, store, self._image))
-        self.rollouts.append(rollout)
-        return rollout
-
-    def request(self, rollout: Rollout, cue: Cue) -> bool:
-        """Have an operator's cue taken at the next look; False when the rollout's stage has no row for it."""
-        if (rollout.state.stage, cue) not in ROLLOUT_TABLE:
-            return False
-        self._cued.append((rollout, cue))
-        return True
-
-    def fold(self, store: Store, delivery: Delivery) -> None:
-        """Hand what arrived to the rollouts."""
-        for rollout in self.rollouts:
-            if rollout.state.stage is not Stage.AWAITED:
-                rollout.fold(delivery)
-
-    def decide(self, store: Store, now_ns: int) -> Decision:
-        """Begin what is due, advance what is under way."""
-        decision = Decision()
-        cued, self._cued = self._cued, []
-        for rollout, cue in cued:
-            if (rollout.state.stage, cue) in ROLLOUT_TABLE:  # two cues of one boundary may exclude each other
-                rollout.cue(cue, store, decision)
-        for rollout in self.rollouts:
-            if rollout.state.stage is Stage.AWAITED:
-                self._begin(rollout, store, now_ns, decision)
-            if rollout.state.stage is not Stage.AWAITED:
-                rollout.advance(store, decision)
-        for rollout in [one for one in self.rollouts if one.event.rollback and one.state.stage is Stage.HELD]:
-            if rollout.goal.rollout not in self._rolled_back and not rollout.under_way:
-                self._rolled_back.append(rollout.goal.rollout)
-                self._roll_back(rollout, store, decision)
-        return decision
-
-    def _roll_back(self, held: Rollout, store: Store, decision: Decision) -> None:
-        """Start the rollout that undoes one which holds, unless a security counter has burnt the way back."""
-        release, refused = way_back(held.event, store)
-        name = ""
-        if not refused:
-            everybody = [Wave.model_validate({"share": "100%"})]
-            changes = {"release": release, "at": store.now_ns, "rollback": False, "waves": everybody}
-            name = self.add(held.event.model_copy(update=changes), store).goal.rollout
-            decision.due(store.now_ns + 1)
-        decision.records.append(RolloutRolledBack(held.goal.rollout, name, release, refused))
-
-    def _begin(self, rollout: Rollout, store: Store, now_ns: int, decision: Decision) -> None:
-        if now_ns < rollout.event.at:
-            decision.due(rollout.event.at)
-        elif not any(other.state.stage in IN_THE_WAY for other in self.rollouts):
-            for other in self.rollouts:
-                if other.state.stage is Stage.WAITING:
-                    other.cue(Cue.SUPERSEDED, store, decision)
-            rollout.cue(Cue.DUE, store, decision)
-
-    @property
-    def idle(self) -> bool:
-        """Whether every rollout has ended or holds."""
-        return all(rollout.state.stage in SETTLED for rollout in self.rollouts)
-
-
-def way_back(event: RolloutEvent, store: Store) -> tuple[str, str]:
-    """The release that a fleet booted before the rollout, and why it cannot go back to it; empty when it can."""
-    firmware, name = store.cluster.firmware, event.component
-    booted = sorted({profile.firmware for profile in store.cluster.profiles.values()})
-    if len(booted) != 1:
-        return "", f"machines came from {len(booted)} releases ({', '.join(booted)}): there is no one way back"
-    old = firmware.releases[booted[0]].components[name]
-    new = firmware.releases[event.release].components[name]
-    if (name, old.version) in store.revoked_firmware:
-        return booted[0], f"{name} {old.version} is revoked: nobody would trust a machine that runs it"
-    if old.security_version < new.security_version:
-        why = f"{name} {old.version} has security version {old.security_version}, and {new.security_version} is burnt"
-        return booted[0], f"{why} wherever {new.version} ran: such a machine refuses it"
-    return booted[0], ""
-
-
-def _goal(name: str, event: RolloutEvent, store: Store, image: Callable[[str, str], bytes]) -> Goal:
-    version = store.cluster.firmware.releases[event.release].components[event.component].version
-    control, timing = store.cluster.control, store.cluster.timing
-    boot = reference_timing(timing.scale, timing.override)
-    takes_ns = sum(cost_ns for cost, cost_ns in boot.items() if cost.startswith("boot."))
-    return Goal(
-        name,
-        event.release,
-        event.component,
-        version,
-        image(event.release, event.component),
-        control.order_timeout,
-        event.strategy,
-        BOOTS * takes_ns + control.order_timeout,
-    )
 
 
 _ACTS = {act: getattr(Rollout, act.value) for _, act in ROLLOUT_TABLE.values()}

@@ -25,6 +25,7 @@ from cca_machine.commands import (
     StageFirmware,
     UnstageFirmware,
 )
+from cca_machine.host.lfa import NO_RMM
 from orchestrator.controller import Decision, Order
 from orchestrator.firmware.phases import ANSWERED_IN, MACHINE_TABLE, UNDER_WAY, Effect, Input, Phase
 from orchestrator.firmware.records import RolloutMachine
@@ -80,11 +81,20 @@ class Update(Struct):
     left: int = 0
     """Realms that were there when an evacuation last got on."""
     why: str = ""
+    version_before: str = ""
+    """What the machine ran when the rollout took it."""
+    lost_rmm: bool = False
+    """Its activation cost it the RMM, and was not committed: the next boot brings back what it ran."""
+    proven_from_ns: int = 0
+    """Since when it runs the release with the platform token accepted (virtual ns)."""
 
 
-def answers(view: MachineView) -> bool:
-    """Whether a rollout may take the machine: it is heard; that its firmware is not trusted is what updates are for."""
-    return view.state in (MachineState.ADMITTED, MachineState.REFUSED)
+def answers(view: MachineView, strategy: str) -> bool:
+    """Whether a rollout may take the machine: it is heard; that its firmware is not trusted is what updates are for.
+
+    A machine without an RMM has nothing to be exchanged live, but it can be given another image and reset.
+    """
+    return view.state in (MachineState.ADMITTED, MachineState.REFUSED) or (view.rmm_dead and strategy != "live")
 
 
 class Updater:
@@ -129,7 +139,7 @@ class Updater:
         view = store.machines[update.machine]
         if update.phase is Phase.REBOOTING:
             return self._rebooting(update, view, store)
-        if view.state is MachineState.DOWN:
+        if view.state is MachineState.DOWN and not (view.rmm_dead and self.goal.strategy != "live"):
             return Input.LOST, "machine is down"
         if view.boot != update.boot:
             return Input.LOST, "machine rebooted"
@@ -200,6 +210,7 @@ class Updater:
             if answer.input is Input.REFUSED and update.attempts > 1:
                 continue
             update.token_expected = answer.token_sha256
+            update.lost_rmm = NO_RMM in answer.why
             return answer.input, answer.why
         if store.now_ns >= update.again_ns and self.current(view):
             return Input.ACTIVATED, "the answer was lost; the heartbeat names the new version"
@@ -237,6 +248,10 @@ class Updater:
         view = store.machines[update.machine]
         store.cordon(update.machine, f"rollout of {self.goal.release}", by=self.goal.rollout)
         update.boot, update.token_before = view.boot, view.platform_token_sha256
+        running = view.versions.get(self.goal.component, "")
+        if running != self.goal.version:
+            update.version_before = running
+        update.lost_rmm = False
         update.token_expected = ""
         update.again_ns = store.now_ns + DRAIN_PATIENCE * self.goal.patience_ns
         update.attempts = ATTEMPTS
@@ -294,7 +309,7 @@ class Updater:
     def ask_realms(self, update: Update, store: Store, decision: Decision) -> None:
         """Ask every serving Realm there for fresh evidence; one in any other state attests on its way anyway."""
         update.realms = self._ask_evidence(update, store)
-        update.asked_ns = store.now_ns
+        update.asked_ns = update.proven_from_ns = store.now_ns
         store.vacate(update.machine)
         update.again_ns = store.now_ns + ATTEMPTS * self.goal.patience_ns
         update.attempts = ATTEMPTS

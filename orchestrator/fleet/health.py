@@ -137,6 +137,7 @@ class Health:
             machine.boot = boot
             machine.platform_token_sha256, machine.rak, machine.distrusted = "", b"", ""
             machine.activity = ""
+            machine.rmm_dead = False
             machine.capacity = None
             self._lose_all(store, machine, "rebooted")
         machine.last_heard_ns = max(machine.last_heard_ns, sent_ns)
@@ -161,6 +162,7 @@ class Health:
             self._heard(store, machine, sent_ns)
             return
         machine.last_heard_ns = max(machine.last_heard_ns, sent_ns)
+        machine.rmm_dead = True
         if move(machine, Sign.RMM_DEAD, store.now_ns) is Effect.LOSE:
             self._down(store, machine, "rmm-dead")
 

@@ -23,6 +23,7 @@ from orchestrator.chaos.records import ChaosRecord
 from orchestrator.chaos.verdict import Outcome
 from orchestrator.engine.post import MessageLost
 from orchestrator.engine.trace import kind_of
+from orchestrator.firmware.gates import Answer, GateRecord
 from orchestrator.firmware.phases import Phase, Stage
 from orchestrator.firmware.records import RolloutRecord
 from orchestrator.firmware.tcb import TcbRecord
@@ -103,9 +104,12 @@ MIGRATION_RULE = closed(
     "firmware",
 )
 COMPONENT = closed("component", "BL2", "BL31", "RMM", "HES")
-ROLLOUT_STAGE = Label("stage", tuple(stage for stage in Stage if stage not in (Stage.AWAITED, Stage.BAKING)))
-"""Baking counts as running: the trace says when a wave was baked, not when baking began."""
+ROLLOUT_STAGE = Label(
+    "stage", tuple(stage for stage in Stage if stage not in (Stage.AWAITED, Stage.BAKING, Stage.GATED))
+)
+"""Baking and gated count as running: the trace says when a wave was baked, not when baking began."""
 ROLLOUT_PHASE = Label("phase", tuple(Phase))
+GATE_ANSWER = Label("answer", tuple(Answer))
 ACTIVATION_RESULT = closed(
     "result", SUCCESS, "malformed-image", *(status.name for status in LfaStatus if status is not LfaStatus.SUCCESS)
 )
@@ -117,6 +121,8 @@ ASKED = closed("asked", *tags(inputs.Input))
 INPUT_RESULT = closed("result", "accepted", "unknown", "conflict", "invalid")
 RECORD_KIND = closed(
     "kind",
-    *tags(commands.Record, records.ControlRecord, RolloutRecord, TcbRecord, ChaosRecord, inputs.OperatorRecord),
+    *tags(
+        commands.Record, records.ControlRecord, RolloutRecord, GateRecord, TcbRecord, ChaosRecord, inputs.OperatorRecord
+    ),
     kind_of(MessageLost("", 0)),
 )

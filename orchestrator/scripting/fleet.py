@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from orchestrator.engine.streams import Stream
 from orchestrator.explain import Event
 from orchestrator.explain import explain as tell
 from orchestrator.extensions import Checker, Extensions, Score
+from orchestrator.gate_keeper import GateFunction
 from orchestrator.operator_desk import Answer
 from orchestrator.scripting.errors import ActRefused, FleetError, NotReached
 from orchestrator.scripting.faults import Fault, FaultScope, Storm
@@ -58,11 +59,13 @@ def open_fleet(
     replace: bool = False,
     score: Score | None = None,
     checkers: Iterable[Checker] = (),
+    gates: Mapping[str, GateFunction] | None = None,
 ) -> Fleet:
     """Open a cluster file, or a spec made in code, for a script; virtual time is 0 and nothing has happened.
 
     `seed` goes before the file's, `out` is the run directory (else `runs/NAME-SEED-NNN`), `score` takes the place of
-    the scheduler's own, `checkers` judge the trace at the end besides the built-in ones.
+    the scheduler's own, `checkers` judge the trace at the end besides the built-in ones, `gates` are the functions of
+    rollouts' python gates by name (their answers are journaled, so a replay does not need them).
 
     Raises:
         UserMistake: the file or spec cannot be run (everything that is wrong, at once), or the directory is taken.
@@ -73,7 +76,7 @@ def open_fleet(
         (cluster, text), file = open_file(Path(what)), str(what)
     chosen = cluster.seed if seed is None else seed
     path = Path(out) if out is not None else rundir.choose(RUNS, f"{cluster.name}-{chosen}")
-    extensions = Extensions(score, tuple(checkers))
+    extensions = Extensions(score, tuple(checkers), dict(gates or {}))
     repeat = f"{_script()}" if extensions.named else shlex.join(["realmfleet", "replay", str(path)])
     options = RunOptions(seed=chosen, fleet=fleet, actors=actors, out=path, replace=replace, file=file)
     return Fleet(Run(cluster, text, options, repeat=repeat, extensions=extensions))

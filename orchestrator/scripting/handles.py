@@ -190,6 +190,16 @@ class RolloutHandle:
         self._fleet.ask(i.ResumeRollout(self.name))
         return self
 
+    def promote(self) -> RolloutHandle:
+        """Let it go on without further bake and gates, whatever failed so far. Raises `ActRefused`."""
+        self._fleet.ask(i.PromoteRollout(self.name))
+        return self
+
+    def retry(self) -> RolloutHandle:
+        """Have its failed machines taken again. Raises `ActRefused`."""
+        self._fleet.ask(i.RetryRollout(self.name))
+        return self
+
     def abort(self) -> RolloutHandle:
         """Give it up; machines under way come to the end of their own table. Raises `ActRefused`."""
         self._fleet.ask(i.AbortRollout(self.name))

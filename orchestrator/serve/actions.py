@@ -74,7 +74,9 @@ class Rollout(Body):
     )
     strategy: Literal["live", "drain", "reboot"] = "live"
     max_unavailable: int | None = Field(None, ge=1, le=1_000_000)
-    rollback: bool = False
+    rollback: bool | Literal["machine", "wave", "rollout"] = False
+    gates: list[dict[str, Any]] = Field([], max_length=16)
+    blast_radius: dict[str, Any] = {}
     bake: str = "10s"
     max_failures: int = Field(0, ge=0, le=1_000_000)
 
@@ -122,6 +124,7 @@ def routes(context: Context) -> APIRouter:
     _realms(router, context)
     _machines(router, context)
     _rollouts(router, context)
+    _steering(router, context)
     _revocations(router, context)
     _faults(router, context)
     _clock(router, context)
@@ -195,6 +198,18 @@ def _rollouts(router: APIRouter, context: Context) -> None:
     async def abort(name: str) -> Response:
         """Give a rollout up; machines under way come to the end of their own table."""
         return await _ask(context, i.AbortRollout(name))
+
+
+def _steering(router: APIRouter, context: Context) -> None:
+    @router.post("/rollouts/{name}/promote")
+    async def promote(name: str) -> Response:
+        """Go on without further bake and gates, whatever failed so far."""
+        return await _ask(context, i.PromoteRollout(name))
+
+    @router.post("/rollouts/{name}/retry")
+    async def retry(name: str) -> Response:
+        """Take the failed machines of a held rollout again."""
+        return await _ask(context, i.RetryRollout(name))
 
 
 def _revocations(router: APIRouter, context: Context) -> None:

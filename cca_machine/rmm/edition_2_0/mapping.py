@@ -87,6 +87,7 @@ def data_map_init(core: Core, rd: int, data: int, ipa: int, src: int, flags: int
     rims, measured = realm.measurements, page if flags & DATA_FLAG_MEASURE else None
     rims[measurement.RIM] = measurement.extend_data(realm.hash_algo, rims[measurement.RIM], ipa, flags, measured)
     core.memory.put_page(data, page)
+    core.memory.assign(data, 1, realm.mecid)
     found.table.set(found.index, assigned(data, Ripas.RAM) | found.entry & PERMISSION_MASK)
     core.granules.set(data, DATA)
     return SUCCESS
@@ -205,6 +206,7 @@ def claim(core: Core, work: MapWork, handle: int) -> int:
         table.set(work.index, unassigned(ripas_of(held)) | kept)
         return work.error
     table.set(work.index, assigned(work.pa, ripas_of(held)) | kept)
+    core.memory.assign(work.pa, span // GRANULE_BYTES, core.state.realms[work.rd].mecid)
     return 0
 
 

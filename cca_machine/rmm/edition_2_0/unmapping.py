@@ -18,6 +18,7 @@ from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_2_0.answers import BLOCKED, INPUT, Answer, rtt, rtt_aux, success
 from cca_machine.rmm.edition_2_0.checks import DATA, DELEGATED, UNDELEGATED, is_in, is_ipa
 from cca_machine.rmm.edition_2_0.ripas import references_in
+from cca_machine.rmm.mecid import SYSTEM
 from cca_machine.rmm.operation import Operation, UnmapWork
 from cca_machine.rmm.permissions import PERMISSION_MASK, destroyed_entry
 from cca_machine.rmm.rtt import (
@@ -168,6 +169,7 @@ def _drain(core: Core, handle: int, descriptors: list[int], work: UnmapWork) -> 
                 return True
             core.granules.swap(address, DATA, DELEGATED)
             core.memory.scrub(address)
+            core.memory.assign(address, 1, SYSTEM)
             work.drained += 1
     table = core.state.tables[work.table_pa]
     for first, stop, value in list(table.runs()):

@@ -42,6 +42,7 @@ class BringUp:
             "realm.wanted": self._wanted,
             "realm.placed": self._placed,
             "realm.built": self._built,
+            "rmi.calls": self._called,
             "realm.verdict": self._judged,
             "realm.live": self._live,
             "realm.restart": self._restart,
@@ -69,10 +70,11 @@ class BringUp:
 
     def _built(self, line: Line) -> None:
         self._tally.add("realm_builds_total")
-        for command, count in line.what["calls"].items():
-            if command.startswith("RMI_"):
-                self._tally.add("rmi_calls_total", count, command)
         self._stage(line, "build", line.at_ns)
+
+    def _called(self, line: Line) -> None:
+        for command, count in line.what["calls"].items():
+            self._tally.add("rmi_calls_total", count, command)
 
     def _judged(self, line: Line) -> None:
         if line.what["passed"]:

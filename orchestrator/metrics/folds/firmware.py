@@ -31,6 +31,9 @@ class Firmware:
             "rollout.held": self._held,
             "rollout.paused": self._paused,
             "rollout.resumed": self._resumed,
+            "rollout.promoted": self._resumed,
+            "rollout.retried": self._resumed,
+            "gate.judged": self._gate,
             "rollout.aborted": self._aborted,
             "rollout.waiting": self._waiting,
             "rollout.finished": self._finished,
@@ -105,6 +108,9 @@ class Firmware:
 
     def _resumed(self, line: Line) -> None:
         self._stage(line, Stage.RUNNING)
+
+    def _gate(self, line: Line) -> None:
+        self._tally.add("rollout_gates_total", 1, line.what["answer"])
 
     def _aborted(self, line: Line) -> None:
         self._stage(line, Stage.ABORTING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -23,16 +23,16 @@ from cca_machine.commands import (
     StageFirmware,
     UnstageFirmware,
 )
-from orchestrator.cluster.schema import Cluster
+from orchestrator.cluster.schema import Cluster, RolloutEvent, SteerEvent
 from orchestrator.engine.ports import Delivery, Message, Priority
-from orchestrator.firmware.rollout import Rollouts
+from orchestrator.firmware.rollouts import Rollouts
 from orchestrator.store import MachineState, MachineView, RealmState, RealmView, Store
 
 BEAT = 100_000_000
 S = 1_000_000_000
 
 
-def make_cluster(machines: int, **rollout: Any) -> Cluster:
+def make_cluster(machines: int, racks: int = 1, steer: Sequence[dict[str, Any]] = (), **rollout: Any) -> Cluster:
     rmm = {"signed_by": "vendor", "size": "4KiB"}
     event = {"kind": "rollout", "at": "1s", "release": "next", "bake": "5s", **rollout}
     return Cluster.model_validate(
@@ -40,7 +40,9 @@ def make_cluster(machines: int, **rollout: Any) -> Cluster:
             "version": 1,
             "name": "floor",
             "profiles": {"std": {"pes": 4, "memory": "1GiB", "firmware": "base"}},
-            "racks": {"r1": {"machines": {"std": machines}}},
+            "racks": {
+                f"r{rack}": {"machines": {"std": machines}, "power": "ab"[rack % 2]} for rack in range(1, racks + 1)
+            },
             "firmware": {
                 "releases": {
                     "base": {"components": {"RMM": {"version": "1.0.0", **rmm}}},
@@ -49,7 +51,7 @@ def make_cluster(machines: int, **rollout: Any) -> Cluster:
             },
             "images": {"web": {}},
             "realms": {"web": {"image": "web", "count": machines}},
-            "events": [event],
+            "events": [event, *({"kind": "steer", **one} for one in steer)],
         }
     )
 
@@ -57,16 +59,19 @@ def make_cluster(machines: int, **rollout: Any) -> Cluster:
 class Floor:
     """Machines m0, m1, ... with one serving Realm each (w0, w1, ...), whose behaviour a test may change by name."""
 
-    def __init__(self, machines: int, **rollout: Any) -> None:
-        self.store = Store(make_cluster(machines, **rollout), 1)
+    def __init__(self, machines: int, *, racks: int = 1, steer: Sequence[dict[str, Any]] = (), **rollout: Any) -> None:
+        self.store = Store(make_cluster(machines, racks, steer, **rollout), 1)
         for number in range(machines):
             name, realm = f"m{number}", f"w{number}"
-            view = MachineView(name, "r1", "std", 4, 1000, MachineState.ADMITTED, boot=1)
+            view = MachineView(name, f"r{number % racks + 1}", "std", 4, 1000, MachineState.ADMITTED, boot=1)
             view.versions, view.platform_token_sha256 = {"RMM": "1.0.0"}, "old"
             self.store.machines[name] = view
             self.store.realms[realm] = RealmView(realm, "web", 0, RealmState.SERVING, incarnation=1)
             self.store.bind(self.store.realms[realm], name)
-        self.rollouts = Rollouts(self.store.cluster.events, self.store, lambda release, component: b"image")
+        events = self.store.cluster.events
+        rollouts = [event for event in events if isinstance(event, RolloutEvent)]
+        steering = [event for event in events if isinstance(event, SteerEvent)]
+        self.rollouts = Rollouts(rollouts, self.store, lambda release, component: b"image", steering)
         self.rollout = self.rollouts.rollouts[0]
         self.now_ns = 0
         self.records: list[Any] = []

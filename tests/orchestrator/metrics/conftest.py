@@ -107,6 +107,7 @@ def day(story: Story) -> Story:
     story.control(3.5, records.RealmPlaced("web-001", 1, "m1", 3, {"granules": 1}, {}, ()))
     story.moved("web-001", 3.5, "wanted", "placed")
     story.put("m1", 4, commands.RealmBuilt("web-001", 1, "00", {"RMI_DATA_CREATE": 500}, ((0, 100),)))
+    story.put("m1", 4, commands.RmiCalls({"RMI_DATA_CREATE": 500}))
     story.verdict("web-001", 5, tiers={"platform/executables": "affirming"})
     story.control(5.1, records.SecretReleased("web-001", 1, "m1", "default", ""))
     story.serves("m1", "web-001", 6).moved("web-001", 6, "placed", "serving")

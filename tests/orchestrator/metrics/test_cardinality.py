@@ -49,7 +49,7 @@ def worst_trace(facts: FleetFacts) -> list[TraceEntry]:
         put(commands.CONTROL, records.RealmVerdict(*verdict))
     for command, status in product(labels.RMI_COMMAND.values, labels.RMI_STATUS.values):
         put(machines[0], commands.CommandRefused("launch", "", f"{command}: {status}", ""))
-    put(machines[0], commands.RealmBuilt("web-000", 1, "", dict.fromkeys(labels.RMI_COMMAND.values, 1), ()))
+    put(machines[0], commands.RmiCalls(dict.fromkeys(labels.RMI_COMMAND.values, 1)))
     for component, result in product(labels.COMPONENT.values, labels.ACTIVATION_RESULT.values):
         put(machines[0], commands.FirmwareRefused(component, "", result, ""))
     for name in ("rollout-1", "rollout-2", "rollout-3"):

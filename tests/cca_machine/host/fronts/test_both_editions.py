@@ -13,7 +13,10 @@ from attestation.stores import TrustAnchor, TrustAnchors
 from attestation.token import Wrapper, decode
 from attestation.verify import verify
 from cca_machine import commands as c
+from cca_machine.hardware.encryption import EncryptionContexts
+from cca_machine.hardware.gpt import World
 from cca_machine.invariants import violations
+from cca_machine.layout import plan
 from cca_machine.monitor.platform_token import platform_identity
 from orchestrator.realms.reference import expected_rim, rim_rule
 
@@ -49,6 +52,9 @@ def test_a_realm_serves_and_its_stop_brings_every_granule_back(kit: Any, fields:
     assert (running.rmm.realms, running.rmm.operations) == ({}, {})
     running.host.first_tokens.clear()
     running.rmm.realms_created = 0
+    if running.hardware.memory.contexts is not None:
+        assert running.hardware.memory.contexts.runs == []
+        running.hardware.memory.contexts = EncryptionContexts()  # keys are never what they were
     assert world.machines["m"].digest() == before
 
 
@@ -197,6 +203,33 @@ def test_private_contexts_run_out_and_the_heartbeat_counts_them(kit: Any) -> Non
     assert world.do("m", c.RenewLeases((), world.now_ns + S)).free_mecids == 1
     assert isinstance(world.launch(realm=kit.realm_spec("late", mec="private")), c.Launched)
     assert before != world.machines["m"].digest()
+
+
+def test_contents_of_a_realm_are_unreadable_under_any_other_context_and_after_its_end(kit: Any) -> None:
+    world = kit.World("m", **SECOND)
+    for name, mec in (("r1", "private"), ("r2", "private"), ("r3", "shared"), ("r4", "shared")):
+        assert world.serve(realm=kit.realm_spec(name, mec=mec)) == c.Serving(name, 1)
+    running = state_of(world)
+    memory, hosted = running.hardware.memory, running.host.realms
+    mecids = {name: running.rmm.realms[hosted[name].footprint.rd].mecid for name in hosted}
+    assert len({mecids["r1"], mecids["r2"], mecids["r3"]}) == 3
+    assert mecids["r3"] == mecids["r4"]
+    layout = plan(hosted["r1"].spec)
+    first = layout.loads()[0][1][0]
+    spans = {name: {span.ipa: span.pa for span in each.footprint.data} for name, each in hosted.items()}
+    pa = {name: at[layout.ram_base] for name, at in spans.items()}
+    for name, own in pa.items():
+        for other, mecid in {**mecids, "the RMM": 0}.items():
+            seen = memory.read(World.REALM, own, 4096, mecid)
+            assert (seen == first) is (mecid == mecids[name]), (name, other)
+    gone = mecids["r1"]
+    world.do("m", c.Stop("r1", 1))
+    assert world.serve(realm=kit.realm_spec("r5", mec="private")) == c.Serving("r5", 1)
+    assert running.rmm.realms[hosted["r5"].footprint.rd].mecid == gone
+    assert memory.contexts.key_of(gone) != gone
+    for name in list(hosted):
+        world.do("m", c.Stop(name, 1))
+    assert memory.contexts.runs == []
 
 
 def test_without_contexts_a_private_realm_is_built_and_only_its_token_says_that_it_shares(kit: Any) -> None:
