@@ -45,7 +45,7 @@ from orchestrator.extensions import Extensions
 from orchestrator.fleet.local import LocalFleet
 from orchestrator.gate_keeper import GateKeeper
 from orchestrator.inputs import Input
-from orchestrator.metrics.collect import Carried, collect
+from orchestrator.metrics.collect import Carried, collect, sample_every
 from orchestrator.metrics.export import write_metrics
 from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.metrics.process import Process
@@ -217,7 +217,7 @@ class Run:
             self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
             given = self._given()
             self.trace = Trace(self.store)
-            self.carried = Carried()
+            self.carried = Carried(sample_every(self.until_ns))
             self.assembly: Assembly = assemble(
                 self.plan, self._keep_token, every_heartbeat=self.options.every_heartbeat
             )
@@ -285,7 +285,7 @@ class Run:
             self.engine.run_until(min(self.engine.now_ns + stride, until_ns, self.carried.next_ns))
             self.carried.note(self.engine.now_ns, self.engine.delivered)
             if watch is not None:
-                watch(self.engine.now_ns, self.status())
+                watch(self.engine.now_ns, self.status)
 
     def ask(self, *bodies: Input) -> list[Answer]:
         """Have inputs journaled and judged at the next boundary, in this order; a beat of virtual time passes."""
@@ -365,7 +365,8 @@ class Run:
         if self.options.record_door is not None:
             _write_door(self.options.record_door[1], self._door)
         facts_of_fleet = fleet_facts(self.cluster, self.seed)
-        samples = collect(lines, facts_of_fleet, end_ns, verdicts=verdicts, carried=self.carried)
+        every_ns = sample_every(self.until_ns)
+        samples = collect(lines, facts_of_fleet, end_ns, every_ns=every_ns, verdicts=verdicts, carried=self.carried)
         write_metrics(self.path / rundir.METRICS, samples)
         self._write_manifest("interrupted" if interrupted else "finished", result)
         self.close()
@@ -492,7 +493,7 @@ def headline(seed: int, repeat: str) -> str:
 def _both(pace: Callable[[int], None], watch: Watch, status: Callable[[], str]) -> Callable[[int], None]:
     def both(now_ns: int) -> None:
         pace(now_ns)
-        watch(now_ns, status())
+        watch(now_ns, status)
 
     return both
 
