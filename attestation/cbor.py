@@ -128,14 +128,36 @@ class _Decoder:
     def map(self, count: int, pos: int, depth: int) -> tuple[dict[Any, Any], int]:
         """Decode ``count`` pairs; keys must be integers or strings, each once."""
         result: dict[Any, Any] = {}
+        data, end = self.data, self.end
         for _ in range(count):
-            key, after = self.item(pos, depth)
-            if type(key) not in _KEY_TYPES:
-                raise Malformed("map key is neither an integer nor a string", offset=pos)
+            # a claim map is small integers and strings: those are read here, everything else by `item`
+            initial = data[pos] if pos < end else 0xFF
+            if initial < 24:
+                key, after = initial, pos + 1
+            elif initial == 0x19 and pos + 2 < end:
+                key, after = data[pos + 1] << 8 | data[pos + 2], pos + 3
+            else:
+                key, after = self.item(pos, depth)
+                if type(key) not in _KEY_TYPES:
+                    raise Malformed("map key is neither an integer nor a string", offset=pos)
             if key in result:
                 label = key if isinstance(key, int) else str(key)[:80]
                 raise Malformed("duplicate map key", label=label, offset=pos)
-            result[key], pos = self.item(after, depth)
+            initial = data[after] if after < end else 0xFF
+            if initial == 0x58 and after + 1 < end:
+                start = after + 2
+                stop = start + data[after + 1]
+            elif 0x40 <= initial < 0x58 or 0x60 <= initial < 0x78:
+                start = after + 1
+                stop = start + (initial & 0x1F)
+            else:
+                start = stop = end + 1
+            if stop <= end and initial < 0x60:
+                result[key], pos = data[start:stop], stop
+            elif stop <= end and data[start:stop].isascii():
+                result[key], pos = data[start:stop].decode(), stop
+            else:
+                result[key], pos = self.item(after, depth)
         return result, pos
 
     def simple(self, pos: int, argument: int, after: int) -> tuple[Any, int]:

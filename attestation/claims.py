@@ -97,7 +97,9 @@ def _encode(claims: PlatformClaims | RealmClaims, table: ClaimTable) -> bytes:
         values[rule.label] = rule.write(value)
     data = cbor.encode(values)
     # what is written must be what every strict reader, ours included, accepts
-    _fields(cbor.decode(data), table, data)
+    _fields(values, table, data)
+    if len(data) > cbor.TOKEN_LIMITS.max_bytes:
+        raise BadClaims(f"claims of {len(data)} bytes are more than a reader takes")
     return data
 
 

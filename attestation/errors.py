@@ -35,6 +35,8 @@ class RefusalReason(StrEnum):
     RESOURCE = "resource"
     PATH = "path"
     VERSION = "version"
+    VERIFIER = "verifier"
+    """A verifier elsewhere gave no answer, or none that can be believed."""
 
 
 Label = int | str | None

@@ -46,7 +46,12 @@ class FirmwareManifest(msgspec.Struct, frozen=True, kw_only=True):
     payload_digest: bytes = b""
     payload_size: int = 0
     signer_id: bytes = b""
+    needs: Mapping[str, str] = {}
+    """Lowest version of another component, or of the `host`, that this one works with; empty: of any."""
 
+
+NEEDS_KEY = 8
+"""Member of the manifest that holds `needs`; absent when it needs nothing, so that such images keep their bytes."""
 
 _FIELDS: tuple[tuple[int, str, type], ...] = (
     (1, "component", str),
@@ -62,6 +67,22 @@ _FIELDS: tuple[tuple[int, str, type], ...] = (
 def signer_id(key: PublicKey) -> bytes:
     """Name a signer: SHA-256 of its public COSE_Key bytes."""
     return hashlib.sha256(key.cose_key()).digest()
+
+
+def unmet(needs: Mapping[str, str], versions: Mapping[str, str]) -> str:
+    """The first need that these versions (by component, and of the host) do not meet, in words; empty when all are.
+
+    A component whose version nobody told meets nothing.
+    """
+    for name in sorted(needs):
+        if version_key(versions.get(name, "")) < version_key(needs[name]):
+            return f"needs {name} {needs[name]}, there is {versions.get(name) or 'none'}"
+    return ""
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """A dotted version by which versions are ordered; what is no number counts as 0, no version comes first."""
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split(".")) if version else ()
 
 
 def measurement(payload: bytes) -> bytes:
@@ -133,6 +154,8 @@ def countersign(image: bytes, key: SigningKey) -> bytes:
 def _encode_manifest(manifest: FirmwareManifest) -> bytes:
     members: dict[int, Any] = {0: MANIFEST_FORMAT}
     members |= {key: getattr(manifest, field) for key, field, _ in _FIELDS}
+    if manifest.needs:
+        members[NEEDS_KEY] = dict(manifest.needs)
     return cbor.encode_canonical(members)
 
 
@@ -197,6 +220,10 @@ def _decode_manifest(data: bytes) -> FirmwareManifest:
         if type(members.get(key)) is not kind:
             raise Malformed(f"manifest member {field} is missing or of the wrong type", label=key)
         fields[field] = members[key]
+    needs = members.get(NEEDS_KEY, {})
+    if not isinstance(needs, dict) or not all(type(word) is str for pair in needs.items() for word in pair):
+        raise Malformed("manifest member needs is no map of texts", label=NEEDS_KEY)
+    fields["needs"] = needs
     manifest = FirmwareManifest(**fields)
     if min(manifest.security_version, manifest.data_format, manifest.payload_size) < 0:
         raise Malformed("manifest numbers must not be negative")

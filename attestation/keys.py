@@ -65,6 +65,8 @@ CURVE_OF_PYCA = {facts.curve.name: curve for curve, facts in FACTS.items()}
 CURVE_OF_SIZE = {facts.size: curve for curve, facts in FACTS.items()}
 
 _MAX_KEY_FILE = 16 * 1024
+_P384_X, _P384_Y = bytes.fromhex("a401022002215830"), bytes.fromhex("225830")
+"""Heads before the coordinates in the COSE_Key of a P-384 point, members in the order kty, crv, x, y."""
 
 KEPT_KEYS = 1 << 15
 """Keys of a fleet that are kept ready: two for each of ten thousand machines, and those of Realms that come and go."""
@@ -102,6 +104,8 @@ class PublicKey:
     @classmethod
     def from_cose_key(cls, data: bytes) -> PublicKey:
         """Read an encoded COSE_Key of type EC2 (RFC 9053 section 7.1.1), tolerating further members. Raises Refused."""
+        if len(data) == 107 and data[:8] == _P384_X and data[56:59] == _P384_Y:  # as every RMM writes its RAK
+            return cls(Curve.P384, b"\x04" + data[8:56] + data[59:])
         members = cbor.decode(data)
         if not isinstance(members, dict):
             raise _bad_key("COSE_Key is not a map")

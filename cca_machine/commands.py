@@ -100,6 +100,7 @@ class MachineSpec(Struct, frozen=True):
     quirks: str = "suggested"
     leases: bool = True
     firmware_policy: SigningPolicy = SigningPolicy()
+    host_version: str = "1.0.0"
     edition: str = "1.0"
     token_profile: str = "2023"
     mecids: int = 0

@@ -60,7 +60,10 @@ NS_PER_S = 1_000_000_000
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
-    """How a run is carried out. `file` is only quoted in the command that repeats it."""
+    """How a run is carried out. `file` is only quoted in the command that repeats it.
+
+    `live` says that somebody paces it and asks a verifier outside the fleet when the cluster names one.
+    """
 
     seed: int | None = None
     fleet: str = "ray"
@@ -73,6 +76,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     skip: bool = True
     every_heartbeat: bool = False
     record_door: tuple[str, Path] | None = None
+    live: bool = False
     file: str = ""
 
 
@@ -178,6 +182,11 @@ class Run:
         self.seed = self.cluster.seed if options.seed is None else options.seed
         self.until_ns = self.cluster.duration if options.until_ns is None else options.until_ns
         self.plan = plan(self.cluster, self.seed)
+        if cluster.attestation.verifier is not None and not options.live:
+            raise UserMistake(
+                f"attestation.verifier is {cluster.attestation.verifier}: only a live fleet can wait for its answers",
+                "use `realmfleet up`; its run can be replayed afterwards, answers included",
+            )
         if options.record_door is not None:
             self._check_door(options.record_door[0])
         self.path = options.out or rundir.choose(RUNS, f"{self.cluster.name}-{self.seed}")

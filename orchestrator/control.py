@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from attestation.stores import ReferenceValues
 from cca_machine.commands import CONTROL, Command
 from orchestrator.cluster.schema import RevokeEvent
 from orchestrator.controller import Controller, Decision, Order
@@ -21,6 +22,7 @@ from orchestrator.migration.controller import MigrationController
 from orchestrator.plan import Plan, opening_store
 from orchestrator.realms.attestation import TokenSink, Verifier
 from orchestrator.realms.controller import RealmController
+from orchestrator.realms.outside import OutsideVerifier, Question
 from orchestrator.scheduler.footprint import granules_of
 from orchestrator.store import Note, Store
 
@@ -41,12 +43,14 @@ def control_plane(
     in. `sink` gets every token that reaches the verifier. Without `heartbeats`, every heartbeat is sent.
     """
     store = opening_store(made)
-    verifier = Verifier(made.cluster, made.machines, made.references, made.secret, sink)
+    judging = Verifier if made.cluster.attestation.verifier is None else OutsideVerifier
+    verifier = judging(made.cluster, made.machines, made.references, made.secret, sink)
     health = Health(verifier, granules_of, heartbeats or Heartbeats(made.cluster, made.machines))
     revocations = [event for event in made.cluster.events if isinstance(event, RevokeEvent)]
     recovery = TcbRecovery(revocations, verifier, partial(revoked_by, made.firmware, made.cluster, made.seed))
     realms = RealmController(store, verifier)
-    return ControlPlane(store, [recovery, health, *rollouts, MigrationController(store), realms, *others], health)
+    controllers = [recovery, health, *rollouts, MigrationController(store), realms, *others]
+    return ControlPlane(store, controllers, verifier, health)
 
 
 class ControlPlane:
@@ -56,13 +60,29 @@ class ControlPlane:
     that changed something has another behind it, at the next boundary: a controller may have decided before it knew.
     """
 
-    def __init__(self, store: Store, controllers: Sequence[Controller], health: Health | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        controllers: Sequence[Controller],
+        verifier: Verifier | None = None,
+        health: Health | None = None,
+    ) -> None:
         self.store = store
+        self._verifier = verifier
         self.controllers = tuple(controllers)
         self._health = health
         self._messages = 0
         self._records = 0
         self._next_due_ns: int | None = 0
+
+    @property
+    def references(self) -> ReferenceValues:
+        """What evidence is compared with, as it stands; the verifier changes it when firmware is revoked."""
+        return ReferenceValues() if self._verifier is None else self._verifier.references
+
+    def take_questions(self) -> list[Question]:
+        """What a verifier outside is to be asked and was not taken yet."""
+        return self._verifier.take_questions() if isinstance(self._verifier, OutsideVerifier) else []
 
     def step(self, now_ns: int, arrived: Sequence[Delivery]) -> ControlStep:
         """Fold `arrived` (in total order, all up to and including `now_ns`), then decide; instants in virtual ns."""

@@ -1,13 +1,23 @@
-"""CoRIMs and attestation results as people and scripts want to see them."""
+"""CoRIMs and attestation results as people and scripts want to see them, and a fleet's own to be given to others."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from attestation.corim import Corim
+from attestation.corim_write import write_platform, write_realm
 from attestation.ear import Ear
+from attestation.stores import write_anchor_store, write_reference_store
 from attestation.trust import meaning, tier_of
+from orchestrator import rundir
+from orchestrator.cluster.load import load_text
+from orchestrator.cluster.schema import Cluster
+from orchestrator.errors import UserMistake
+from orchestrator.plan import plan, trust_anchors
+from orchestrator.replay import cluster_of
 
 
 def plain(corim: Corim) -> dict[str, Any]:
@@ -89,3 +99,42 @@ def describe_result(result: Ear) -> Iterator[str]:
         problem = (submod.policy_claims or {}).get("problem")
         if problem is not None:
             yield f"  problem: {problem}"
+
+
+def export(file: Path, out: Path, seed: int | None = None) -> list[str]:
+    """Write the trust anchors and reference values of a cluster file's fleet, or of a run's; the names of the files.
+
+    Releases that are not endorsed and revoked firmware are not in it; what a run revoked later is not either.
+    """
+    if file.is_dir():
+        cluster, own = cluster_of(file), int(rundir.read_manifest(file)["seed"])
+    else:
+        cluster, own = _load(file)
+    made = plan(cluster, own if seed is None else seed)
+    platform, realm = made.references.records()
+    anchors = list(trust_anchors(made))
+    tag_id = hashlib.sha256(f"{cluster.name}\0{made.seed}".encode()).digest()
+    contents: dict[str, bytes] = {
+        "platform.corim": write_platform(f"{cluster.name}-platform", tag_id[:16], platform, anchors),
+        "anchors.json": write_anchor_store(anchors).encode(),
+        "references.json": write_reference_store(made.references).encode(),
+    }
+    if realm:
+        contents["realm.corim"] = write_realm(f"{cluster.name}-realm", tag_id[16:], realm)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (out / name).write_bytes(content)
+    except OSError as error:
+        raise UserMistake(f"cannot write {out}: {error.strerror}", "choose another --out") from error
+    return [str(out / name) for name in contents]
+
+
+def _load(file: Path) -> tuple[Cluster, int]:
+    try:
+        loaded = load_text(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UserMistake(f"cannot read {file}: {error.strerror}", "check the path") from error
+    if loaded.value is None:
+        raise UserMistake(f"{file} cannot be used\n{loaded.render()}")
+    return loaded.value, loaded.value.seed

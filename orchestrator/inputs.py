@@ -58,6 +58,12 @@ class ApplyCounts(Struct, frozen=True, tag="apply-counts", forbid_unknown_fields
     counts: dict[str, int]
 
 
+class ApplyFile(Struct, frozen=True, tag="apply-file", forbid_unknown_fields=True):
+    """Run on as a changed cluster file says (`orchestrator.reconcile`); all of it, or nothing."""
+
+    text: str
+
+
 class CordonMachine(Struct, frozen=True, tag="cordon-machine", forbid_unknown_fields=True):
     """Keep new Realms and migrations away from a machine."""
 
@@ -135,6 +141,21 @@ class HealFault(Struct, frozen=True, tag="heal-fault", forbid_unknown_fields=Tru
     fault: str
 
 
+class VerifierAnswered(Struct, frozen=True, tag="verifier-answered", forbid_unknown_fields=True):
+    """What the verifier outside the fleet said to a question about a Realm's evidence, or why it said nothing.
+
+    `tiers` is its trust vector by submodule and claim, `result` the signed result as it came.
+    """
+
+    question: int
+    realm: str
+    accepted: bool
+    reason: str
+    detail: str
+    tiers: dict[str, str] = {}
+    result: str = ""
+
+
 Input: TypeAlias = (
     LaunchRealms
     | StopRealm
@@ -142,6 +163,7 @@ Input: TypeAlias = (
     | MigrateRealm
     | ScaleKind
     | ApplyCounts
+    | ApplyFile
     | CordonMachine
     | UncordonMachine
     | StartRollout
@@ -154,6 +176,7 @@ Input: TypeAlias = (
     | RevokeFirmware
     | InjectFault
     | HealFault
+    | VerifierAnswered
 )
 
 _DECODER: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input)

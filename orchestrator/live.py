@@ -16,16 +16,22 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from orchestrator.api import Run, RunResult
+from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.trace import MemorySink, TraceLine
 from orchestrator.inputs import Input
 from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.metrics.live import LiveMetrics
 from orchestrator.operator_desk import Answer
+from orchestrator.outside_verifier import Asking
 from orchestrator.serve.views import Pace, Snapshot, snapshot_of
 
 NS_PER_S = 1_000_000_000
 PUBLISH_EVERY_S = 0.05
 """Wall time between two snapshots at least; at high speed several beats pass in it."""
+REST = 29
+"""Rest behind a snapshot, in lengths of it: showing a large fleet may take no more than a thirtieth of the engine."""
+STALE_S = 1.0
+"""Longest rest all the same."""
 LATE_S = 1.0
 """How far behind the wall clock a run may fall before it stops trying to catch up."""
 SLOWEST, FASTEST = 0.01, 100_000.0
@@ -50,15 +56,15 @@ class LiveSession:
         self._beat_ns = run.cluster.control.beat
         self._asks: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._open: dict[int, Future[Answer]] = {}
+        self._outside = Asking(run.cluster.attestation, self.ask)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._pace = Pace(speed, paused=False, behind_ms=0)
         self._wanted = (speed, False)
-        self._published_s = 0.0
+        self._publish_again_s = 0.0
         self._lines_seen = 0
         self._shots = 0
         self.metrics = LiveMetrics(fleet_facts(run.cluster, run.seed, "wall"))
-        self.cluster = run.cluster
         self.seed = run.seed
         self.run_dir = str(run.path)
         self.fleet_kind = run.options.fleet
@@ -72,6 +78,11 @@ class LiveSession:
     def lines(self) -> Sequence[TraceLine]:
         """The settled trace: only ever grows, so any thread may read what is there."""
         return self._sink.lines
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster file as the fleet runs by it now; replaced whole when an operator applies another."""
+        return self._run.assembly.control.store.cluster
 
     @property
     def stopping(self) -> bool:
@@ -125,20 +136,23 @@ class LiveSession:
         return self.finish()
 
     def beat(self) -> None:
-        """Admit what was asked, run to the next boundary, answer, publish."""
+        """Admit what was asked, run to the next boundary, answer, ask outside, publish."""
         engine = self._run.engine
         asked = self._admit()
         self._run.run_until(engine.now_ns + self._beat_ns)
+        for question in self._run.assembly.control.take_questions():
+            self._outside.put(question)
         for answer in self._desk.take_answers():
             waiting = self._open.pop(answer.number, None)
             if waiting is not None:
                 waiting.set_result(answer)
-        if asked or time.monotonic() - self._published_s >= PUBLISH_EVERY_S:
+        if asked or time.monotonic() >= self._publish_again_s:
             self._publish()
 
     def finish(self) -> RunResult:
         """End the run as finished: whoever still waits for an answer is told that there will be none."""
         self._stopping.set()
+        self._outside.close()
         result = self._run.finish()
         self._publish()
         while not self._asks.empty():
@@ -161,7 +175,7 @@ class LiveSession:
         return asked
 
     def _publish(self) -> None:
-        self._published_s = time.monotonic()
+        began_s = time.monotonic()
         lines = self.lines
         fresh, self._lines_seen = lines[self._lines_seen :], len(lines)
         self.metrics.write(fresh)
@@ -169,3 +183,5 @@ class LiveSession:
         self.metrics.publish(engine.now_ns, engine.delivered, self._run.process())
         self._shots += 1
         self.snapshot = snapshot_of(self._run.assembly, engine.now_ns, self._shots, self._lines_seen, self._pace)
+        now_s = time.monotonic()
+        self._publish_again_s = now_s + min(max(PUBLISH_EVERY_S, REST * (now_s - began_s)), STALE_S)

@@ -15,8 +15,9 @@ from orchestrator import inputs as i
 from orchestrator.chaos.storm import Storm
 from orchestrator.cluster import deeds
 from orchestrator.cluster.diagnostics import Finding, Severity, path_text, suggestion
+from orchestrator.cluster.load import load_text
 from orchestrator.cluster.quantities import format_duration
-from orchestrator.cluster.schema import Cluster, Fault, MachineFault, RevokeEvent, RolloutEvent, Selector
+from orchestrator.cluster.schema import Fault, MachineFault, RevokeEvent, RolloutEvent, Selector
 from orchestrator.controller import Decision
 from orchestrator.engine.ports import Delivery
 from orchestrator.engine.post import OPERATOR
@@ -34,6 +35,7 @@ from orchestrator.operator_deeds import (
     wrong_revocation,
     wrong_rollout,
 )
+from orchestrator.reconcile import reconcile, sentences
 from orchestrator.store import MigrationRequest, RealmState, RealmView, Store
 
 MOST_AT_ONCE = 10_000
@@ -169,6 +171,25 @@ class OperatorDesk:
                 subjects.append(name)
         return Done(tuple(subjects), ", ".join(told) or "nothing to change")
 
+    def _verifier_answered(self, store: Store, body: i.VerifierAnswered) -> Done:
+        realm = _realm(store, body.realm)
+        store.verifier_answers.append(body)
+        said = "accepts" if body.accepted else f"refuses ({body.reason})"
+        return Done((realm.name,), f"the verifier outside {said} the evidence of {realm.name}: {body.detail}")
+
+    def _apply_file(self, store: Store, body: i.ApplyFile) -> Done:
+        loaded = load_text(body.text, "the file")
+        if loaded.value is None:
+            raise Refusal("invalid", loaded.render())
+        asked = reconcile(store.cluster, loaded.value, held_counts(store))
+        if asked.refused:
+            raise Refusal("conflict", "; ".join(asked.refused), "nothing was changed")
+        for kind, count in asked.counts.items():
+            _within(f"count of {kind}", count, 0, MOST_AT_ONCE)
+        store.cluster = asked.cluster
+        done = self._apply(store, i.ApplyCounts(asked.counts))
+        return Done(done.subjects, "; ".join(sentences(asked.changes)) or "nothing to change")
+
     # -- machines ------------------------------------------------------------------------------------------------------
 
     def _cordon(self, store: Store, body: i.CordonMachine) -> Done:
@@ -266,10 +287,12 @@ class OperatorDesk:
 _ACTS: dict[type[Any], Callable[[OperatorDesk, Store, Any], Done]] = {
     i.LaunchRealms: OperatorDesk._launch,
     i.StopRealm: OperatorDesk._stop,
+    i.VerifierAnswered: OperatorDesk._verifier_answered,
     i.DeleteRealm: OperatorDesk._delete,
     i.MigrateRealm: OperatorDesk._migrate,
     i.ScaleKind: OperatorDesk._scale,
     i.ApplyCounts: OperatorDesk._apply,
+    i.ApplyFile: OperatorDesk._apply_file,
     i.CordonMachine: OperatorDesk._cordon,
     i.UncordonMachine: OperatorDesk._uncordon,
     i.StartRollout: OperatorDesk._start_rollout,
@@ -292,26 +315,9 @@ def wanted_of(store: Store, kind: str) -> list[RealmView]:
     return sorted(wanted, key=lambda realm: _number(realm.name))
 
 
-def count_changes(cluster: Cluster, changed: Cluster) -> tuple[dict[str, int], list[str]]:
-    """What a changed cluster file asks of a running one: counts by kind, and what can only be changed by a new run."""
-    kept = {"name", "seed", "description", "duration", "realms"}
-    fixed = [
-        f"{key} differs"
-        for key in type(cluster).model_fields
-        if key not in kept and getattr(cluster, key) != getattr(changed, key)
-    ]
-    counts = {}
-    for kind in {**cluster.realms, **changed.realms}:
-        before, after = cluster.realms.get(kind), changed.realms.get(kind)
-        if before is None:
-            fixed.append(f"realms.{kind} is new")
-        elif after is None:
-            counts[kind] = 0
-        elif before.model_copy(update={"count": after.count}) != after:
-            fixed.append(f"realms.{kind} differs in more than its count")
-        else:
-            counts[kind] = after.count
-    return counts, fixed
+def held_counts(store: Store) -> dict[str, int]:
+    """How many Realms of each kind should run now."""
+    return {kind: len(wanted_of(store, kind)) for kind in store.cluster.realms}
 
 
 def _realm(store: Store, name: str) -> RealmView:

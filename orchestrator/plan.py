@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attestation.stores import ReferenceValues, TrustAnchor, TrustAnchors
+import msgspec
+
+from attestation.stores import PlatformReference, ReferenceValues, TrustAnchor, TrustAnchors
 from cca_machine.commands import MachineSpec
 from cca_machine.costs import reference_timing
 from cca_machine.monitor.platform_token import CONFIG, platform_identity
@@ -85,6 +87,7 @@ def _machine(
         quirks=profile.quirks,
         leases=cluster.control.leases,
         firmware_policy=firmware.policy,
+        host_version=profile.host,
         edition=profile.edition,
         token_profile=token_profile(profile),
         mecids=mecids(profile),
@@ -94,6 +97,20 @@ def _machine(
 def implementation_id(profile: str) -> bytes:
     """The 32-byte implementation id (claim 2396) of all machines of a profile."""
     return hashlib.sha256(b"realmfleet implementation\0" + profile.encode()).digest()
+
+
+def new_platform_references(before: Cluster, after: Cluster, seed: int) -> list[PlatformReference]:
+    """Reference values, by profile, of firmware components that only the later cluster has releases with."""
+    known, built = build_images(before, seed), build_images(after, seed)
+    found = []
+    for profile in after.profiles:
+        name = implementation_id(profile)
+        old = {component.measurement_value for component in known.reference_values(name, CONFIG).components}
+        reference = built.reference_values(name, CONFIG)
+        fresh = tuple(each for each in reference.components if each.measurement_value not in old)
+        if fresh:
+            found.append(msgspec.structs.replace(reference, components=fresh))
+    return found
 
 
 def trust_anchors(made: Plan) -> TrustAnchors:

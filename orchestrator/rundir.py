@@ -25,6 +25,7 @@ from orchestrator.errors import UserMistake
 MANIFEST = "manifest.json"
 CLUSTER = "cluster.yaml"
 ANCHORS = "anchors.json"
+BROKER_AUDIT = "broker-audit.jsonl"
 DATABASE = "run.db"
 METRICS = "metrics.om"
 RAY_LOG = "ray.log"

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from orchestrator.cluster.schema import Cluster, RealmKind, RevokeEvent
+from orchestrator.inputs import VerifierAnswered
 from orchestrator.records import MachineCordoned, MachineUncordoned
 
 
@@ -277,6 +278,8 @@ class Store:
         self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
         self.attestations_wanted: list[str] = []
+        self.verifier_answers: list[VerifierAnswered] = []
+        """What the verifier outside said and nobody acted on yet."""
         self.revocations_wanted: list[RevokeEvent] = []
         self.reappraisals_wanted: list[str] = []
         self.revoked_firmware: dict[tuple[str, str], None] = {}

@@ -20,11 +20,15 @@ def vectors() -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many random calls the fuzz targets made, by edition of the RMI."""
+    """How many random calls the fuzz targets made, by edition of the RMI, and how many changed inputs were refused."""
     made: dict[str, int] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, value in getattr(report, "user_properties", ()):
+                if name.startswith("fuzz_inputs_") and report.when == "call":
+                    terminalreporter.write_line(
+                        f"fuzz: {int(value):,} changed inputs refused, none accepted or crashed"
+                    )
                 if name.startswith("fuzz_calls_") and report.when == "call":
                     made[name] = made.get(name, 0) + int(value)
     for name, calls in sorted(made.items()):

@@ -147,7 +147,7 @@ class Attestation:
             raise Malformed("additional evidence is not a string", label="additional_evidence")
         self.nonce = nonce
         self.tee_key = read_tee_key(jwk)
-        self.token = _read_token(evidence.get("primary_evidence"))
+        self.token = read_token(evidence.get("primary_evidence"))
         self.challenge = bound_challenge(nonce, jwk, additional)
 
 
@@ -167,7 +167,8 @@ def read_tee_key(jwk: dict[str, Any]) -> PublicKey:
     return key
 
 
-def _read_token(evidence: Any) -> bytes:
+def read_token(evidence: Any) -> bytes:
+    """The CCA token in primary evidence: an array of octets. Raises Malformed."""
     octets = evidence.get("token") if isinstance(evidence, dict) else None
     if not isinstance(octets, list) or not all(type(octet) is int and 0 <= octet < 256 for octet in octets):
         raise Malformed("CCA evidence is not an array of octets", label="token")

@@ -142,6 +142,11 @@ class RecView(Protocol):
         ...
 
     @property
+    def plane(self) -> int:
+        """Plane whose software runs: 0 is P0, and the only one before RMI 2.0."""
+        ...
+
+    @property
     def gprs(self) -> Sequence[int]:
         """x0..x30; do not change, answer `SetRegister` instead."""
         ...

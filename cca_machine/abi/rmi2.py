@@ -75,6 +75,7 @@ class Rmi2(IntEnum):
     GRANULE_RANGE_DELEGATE = fast64(0x1F1)
     GRANULE_RANGE_UNDELEGATE = fast64(0x1F2)
     GPT_L1_CREATE = fast64(0x1F3)
+    GPT_L1_DESTROY = fast64(0x1F4)
     RTT_DATA_MAP = fast64(0x1F5)
     RTT_DATA_UNMAP = fast64(0x1F6)
     RTT_DEV_MAP = fast64(0x1F7)
@@ -122,6 +123,7 @@ COMMANDS_2_0: dict[Rmi2, CommandShape] = {
     Rmi2.GRANULE_RANGE_DELEGATE: _RANGE,
     Rmi2.GRANULE_RANGE_UNDELEGATE: _RANGE,
     Rmi2.GPT_L1_CREATE: CommandShape(("addr",)),
+    Rmi2.GPT_L1_DESTROY: CommandShape(("addr",)),
     Rmi2.RTT_DATA_MAP: CommandShape(("rd", "base", "top", "flags", "oaddr"), ("out_top",)),
     Rmi2.RTT_DATA_UNMAP: CommandShape(("rd", "base", "top", "flags", "oaddr"), ("out_top", "range", "count")),
     Rmi2.RTT_UNPROT_MAP: CommandShape(("rd", "base", "top", "flags", "oaddr"), ("out_top",)),

@@ -55,6 +55,25 @@ class PlaneExitReason(IntEnum):
     HOST = 2
 
 
+class Label(IntEnum):
+    """Overlay labels: what the Realm side grants (cca S2POE)."""
+
+    NO_ACCESS = 0
+    MRO = 2
+    MRO_TL1 = 3
+    WO = 4
+    MRO_TL0 = 6
+    MRO_TL01 = 7
+    RO = 8
+    RO_UX = 9
+    RO_PX = 10
+    RO_X = 11
+    RW = 12
+    RW_UX = 13
+    RW_PX = 14
+    RW_X = 15
+
+
 PSTATE_AARCH32 = 1 << 4
 PLANE_EXIT_OFFSET = 0x800
 

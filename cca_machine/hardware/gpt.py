@@ -47,12 +47,14 @@ class GranuleProtectionFault(Exception):
     """An access to a granule of another physical address space: an ordinary outcome inside the model.
 
     It is turned into the architecture's answer (a status, an abort in the Realm or the Host) where the access was made.
+    `level` is that of the descriptor that decided.
     """
 
-    def __init__(self, world: World, pa: int) -> None:
+    def __init__(self, world: World, pa: int, level: int = 1) -> None:
         super().__init__(f"{world.name} access to granule {align_down(pa):#x} of another physical address space")
         self.world = world
         self.pa = pa
+        self.level = level
 
 
 class GptEntry(NamedTuple):
@@ -91,10 +93,10 @@ class GranuleProtectionTable(msgspec.Struct):
             GranuleProtectionFault: with the first address that does not belong to `world`.
         """
         if not self.allows(world, pa):
-            raise GranuleProtectionFault(world, pa)
+            raise GranuleProtectionFault(world, pa, self.entry(pa).level)
         for here in range(align_down(pa) + GRANULE_BYTES, pa + size, GRANULE_BYTES):
             if not self.allows(world, here):
-                raise GranuleProtectionFault(world, here)
+                raise GranuleProtectionFault(world, here, self.entry(here).level)
 
     def set(self, pa: int, gpi: Gpi) -> None:
         """Change one granule, which must be memory; only the monitor does this on a running machine."""

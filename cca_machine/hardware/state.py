@@ -44,6 +44,15 @@ class HardwareState(msgspec.Struct, kw_only=True):
         self.pes[pe].irq_after -= 1
         return False
 
+    def list_registers(self, pe: int) -> list[int]:
+        """ICH_LR0_EL2 and up on PE `pe`; a PE that does not exist has none."""
+        return list(self.pes[pe].list_registers) if 0 <= pe < len(self.pes) else []
+
+    def set_list_registers(self, pe: int, values: list[int]) -> None:
+        """Leave the list registers of PE `pe`, if it exists, for the Host to find."""
+        if 0 <= pe < len(self.pes):
+            self.pes[pe].list_registers = list(values)
+
     def digest(self) -> bytes:
         """SHA-256 over memory and protection; pending interrupts belong to the moment and are left out."""
         return self.memory.digest()

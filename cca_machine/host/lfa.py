@@ -7,7 +7,7 @@ stop_machine around ACTIVATE).
 from __future__ import annotations
 
 from attestation.errors import Refused as RefusedBytes
-from attestation.firmware import read_manifest
+from attestation.firmware import FirmwareManifest, read_manifest, version_key
 from cca_machine.abi.lfa import CALL_AGAIN, Lfa, LfaStatus
 from cca_machine.abi.smc import Registers, signed
 from cca_machine.commands import (
@@ -26,6 +26,9 @@ from cca_machine.host.happenings import BlackoutEnd, Hang
 from cca_machine.host.work import Work
 
 MIB = 1 << 20
+HOST = "host"
+"""Under this name a manifest says which hypervisor it needs."""
+
 PRIME_BUDGET_NS = 30_000_000_000
 """How long the driver repeats PRIME before it cancels (Linux arm_lfa patches, 2026)."""
 NO_RMM = "there is no RMM any more"
@@ -61,6 +64,7 @@ def prime(work: Work, order: Prime) -> None:
     except RefusedBytes as refusal:
         work.tell(FirmwareRefused("", "stage", "malformed-image", str(refusal)))
         raise Refusal("malformed-image", str(refusal)) from None
+    check_host(work, manifest)
     component, megabytes = manifest.component, -(-len(payload) // MIB)
     work.meter.charge("lfa.stage")
     work.meter.charge("lfa.stage-mib", megabytes)
@@ -84,6 +88,15 @@ def prime(work: Work, order: Prime) -> None:
         enumerate_components(work)
         raise
     work.say(Primed(component, manifest.version))
+
+
+def check_host(work: Work, manifest: FirmwareManifest) -> None:
+    """Refuse firmware that this hypervisor is too old for; EL3 cannot know it. Raises Refusal: host-too-old."""
+    least = manifest.needs.get(HOST, "")
+    if least and version_key(work.site.spec.host_version) < version_key(least):
+        why = f"{manifest.component} {manifest.version} needs host {least}, this is {work.site.spec.host_version}"
+        work.tell(FirmwareRefused(manifest.component, "stage", "host-too-old", why))
+        raise Refusal("host-too-old", why)
 
 
 def activate(work: Work, order: Activate) -> None:

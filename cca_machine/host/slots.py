@@ -9,7 +9,7 @@ from attestation.errors import Refused as RefusedBytes
 from attestation.firmware import read_manifest
 from cca_machine.commands import FirmwareRefused, Staged, StageFirmware, UnstageFirmware
 from cca_machine.host.door import Refusal
-from cca_machine.host.lfa import MIB
+from cca_machine.host.lfa import MIB, check_host
 from cca_machine.host.work import Work
 
 
@@ -20,6 +20,7 @@ def stage(work: Work, order: StageFirmware) -> None:
     except RefusedBytes as refusal:
         work.tell(FirmwareRefused("", "stage", "malformed-image", str(refusal)))
         raise Refusal("malformed-image", str(refusal)) from None
+    check_host(work, manifest)
     work.meter.charge("lfa.stage")
     work.meter.charge("lfa.stage-mib", -(-len(payload) // MIB))
     why = work.site.firmware.stage_for_boot(manifest.component, order.image)

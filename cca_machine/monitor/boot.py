@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from attestation.keys import SigningKey
 from cca_machine.monitor.components import COMPONENTS, REQUIRED, RMM, inventory
-from cca_machine.monitor.image import AcceptedImage, ImageRefused, accept
+from cca_machine.monitor.image import AcceptedImage, ImageRefused, accept, mismatch
 from cca_machine.monitor.measurement import extend
 from cca_machine.monitor.platform_token import platform_token, realm_attestation_key
 from cca_machine.monitor.ports import Platform
@@ -62,6 +62,9 @@ def load_firmware(platform: Platform, flash: NonVolatile) -> tuple[AcceptedImage
             accepted.append(accept(name, image, platform.anchors, platform.firmware_policy, floor))
         except ImageRefused as refusal:
             raise BootRefused(refusal.component, refusal.why) from None
+    why = mismatch({each.component: each.image for each in accepted})
+    if why:
+        raise BootRefused(why.partition(" ")[0], f"the images do not work together: {why}")
     return tuple(accepted)
 
 

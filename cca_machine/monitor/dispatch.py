@@ -19,7 +19,7 @@ from cca_machine.abi.smc import (
 )
 from cca_machine.hardware.state import HardwareState
 from cca_machine.monitor.boot import cold_boot
-from cca_machine.monitor.image import ImageRefused, accept
+from cca_machine.monitor.image import ImageRefused, accept, mismatch
 from cca_machine.monitor.lfa import LfaAgent, commit
 from cca_machine.monitor.manifest import boot_manifest
 from cca_machine.monitor.ports import Platform, RmmPort
@@ -142,9 +142,16 @@ class Monitor:
             return "the machine has no such component"
         floor = flash.counters.get(component, 0)
         try:
-            accept(component, image, platform.anchors, platform.firmware_policy, floor)
+            new = accept(component, image, platform.anchors, platform.firmware_policy, floor)
+            tried = {
+                name: accept(name, other, platform.anchors, platform.firmware_policy, 0).image
+                for name, other in flash.trial.items()
+            }
         except ImageRefused as refusal:
             return refusal.why
+        why = mismatch({**self.state.now.launch.running, **tried, component: new.image})
+        if why:
+            return f"the images would not work together: {why}"
         flash.trial[component] = image
         return ""
 

@@ -31,6 +31,10 @@ FAILS_LATER = re.compile(rb"defect: (panics-later|leaks-memory) after ([0-9]{1,1
 EL3 reserved for it and panics for want of more (modelled)."""
 
 
+HOST = "host"
+"""Under this name an image says which hypervisor it needs: EL3 knows none, so the host checks it."""
+
+
 class ImageRefused(Exception):
     """The image is not what an accepted signer signed for this component, or it is too old; `why` is a sentence."""
 
@@ -47,6 +51,16 @@ class AcceptedImage(NamedTuple):
     image: RunningImage
     panics: bool
     fails_to_boot: bool = False
+
+
+def mismatch(images: Mapping[str, RunningImage]) -> str:
+    """Why these images do not work together, in words; empty when they do. What they need of the host, it must know."""
+    versions = {name: image.version for name, image in images.items()}
+    for name, image in images.items():
+        why = firmware.unmet({need: least for need, least in image.needs.items() if need != HOST}, versions)
+        if why:
+            return f"{name} {image.version} {why}"
+    return ""
 
 
 @lru_cache(maxsize=32)
@@ -87,6 +101,7 @@ def accept(
         digest=manifest.payload_digest,
         image_digest=image_digest(image),
         countersigners=signers[1:],
+        needs=dict(manifest.needs),
         fails_after_ns=int(later[2]) if (later := FAILS_LATER.match(payload)) else None,
     )
     return AcceptedImage(

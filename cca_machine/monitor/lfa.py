@@ -37,7 +37,7 @@ from cca_machine.hardware.gpt import Gpi
 from cca_machine.hardware.state import HardwareState
 from cca_machine.monitor.activators import Activators, StepResult
 from cca_machine.monitor.components import RESERVED_BYTES, RMM, FirmwareComponent, inventory
-from cca_machine.monitor.image import AcceptedImage, ImageRefused, accept, image_digest
+from cca_machine.monitor.image import AcceptedImage, ImageRefused, accept, image_digest, mismatch
 from cca_machine.monitor.lfa_states import LfaEffect, LfaInput, advance
 from cca_machine.monitor.ports import Platform, RmmPort
 from cca_machine.monitor.psci import NO_RETURN
@@ -178,6 +178,8 @@ class LfaAgent:
         if new.signer != running.signer:
             # the measurement register of a component belongs to one signer until the next reset
             return LfaStatus.AUTH_ERROR
+        if mismatch({**self._state.now.launch.running, component.name: new}):
+            return LfaStatus.DEVICE_ERROR
         return LfaStatus.SUCCESS if new.data_format == running.data_format else LfaStatus.DEVICE_ERROR
 
     def _accept(self, component: FirmwareComponent, staged: bytes) -> AcceptedImage:

@@ -50,6 +50,8 @@ class RunningImage(msgspec.Struct, frozen=True, kw_only=True):
     image_digest: bytes
     countersigners: tuple[bytes, ...] = ()
     """Signer ids of the countersignatures that were verified and counted."""
+    needs: dict[str, str] = {}
+    """Lowest versions of other components, and of the host, that it works with."""
     fails_after_ns: int | None = None
     """How long an image with a late defect runs before its RMM panics (virtual ns)."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from cca_machine.abi.rmi import Ripas
+from cca_machine.abi.rsi2 import Label
 from cca_machine.rmm.rtt import unassigned
 from cca_machine.rmm.state import Realm
 
@@ -31,25 +32,6 @@ class Base(IntEnum):
     WO = 2
     RW = 3
     RW_X = 4
-
-
-class Label(IntEnum):
-    """Overlay labels: what the Realm side grants (cca S2POE)."""
-
-    NO_ACCESS = 0
-    MRO = 2
-    MRO_TL1 = 3
-    WO = 4
-    MRO_TL0 = 6
-    MRO_TL01 = 7
-    RO = 8
-    RO_UX = 9
-    RO_PX = 10
-    RO_X = 11
-    RW = 12
-    RW_UX = 13
-    RW_PX = 14
-    RW_X = 15
 
 
 LABELS = frozenset(map(int, Label))

@@ -32,7 +32,7 @@ from cca_machine.rmm.realm_memory import Reach, load, store, translate
 from cca_machine.rmm.rsi import INPUT, buffer
 from cca_machine.rmm.state import PSTATE_EL1H_MASKED, LastExit, PlaneContext, Rec
 from cca_machine.rmm.view import RunningRec
-from cca_machine.rmm.virtual_gic import are_list_registers_valid
+from cca_machine.rmm.virtual_gic import LR_PENDING, LR_STATE_SHIFT, are_list_registers_valid
 
 P0 = 0
 SCTLR_RESET = sum(1 << bit for bit in (3, 4, 5, 6, 11, 16, 18, 22, 23))
@@ -74,6 +74,7 @@ def enter(running: RunningRec) -> Outcome:
     rec.system[SystemRegister.ELR_EL1] = entry.elr_el1
     if own_gic:
         rec.gic_owner = target
+        rec.list_registers = list(rec.planes[P0].list_registers)
     else:
         rec.list_registers = list(entry.gicv3_lrs[: core.features.gic.num_lrs])
     rec.trap_wfi = bool(entry.flags & PlaneEnterFlags.TRAP_WFI)
@@ -100,12 +101,40 @@ def stop(running: RunningRec, reason: PlaneExitReason, syndrome: LastExit) -> in
         place = found.at(PLANE_EXIT_OFFSET)
         store(running.core, place, page)
     context = _suspended(rec)
+    if rec.gic_owner == stopped:
+        rec.planes[P0].list_registers = list(rec.list_registers)
     _resume(rec, P0, rec.planes.pop(P0))
     rec.planes[stopped] = context
     rec.gic_owner = P0
     rec.gprs[:4] = (int(status), 0, 0, 0)
     rec.pc += 4
     return None
+
+
+def take_interrupts(running: RunningRec) -> None:
+    """The Host's list registers are those of whoever owns the GIC: P0, or the plane that P0 gave it to."""
+    rec, core = running.state, running.core
+    given = core.hardware.list_registers(running.pe)[: core.features.gic.num_lrs]
+    if rec.active_plane in (P0, rec.gic_owner):
+        rec.list_registers = given
+    else:
+        rec.planes[P0].list_registers = given
+
+
+def leave_interrupts(running: RunningRec) -> None:
+    """The Host finds the list registers as the owner of the GIC left them."""
+    rec = running.state
+    owned = rec.active_plane in (P0, rec.gic_owner)
+    kept = rec.list_registers if owned else rec.planes[P0].list_registers
+    running.core.hardware.set_list_registers(running.pe, kept)
+
+
+def interrupts_wait_for_p0(rec: Rec) -> bool:
+    """Whether P0 has a pending virtual interrupt, or the plane that it entered a maintenance condition."""
+    if rec.active_plane in (P0, rec.gic_owner):
+        return False
+    pending = any(lr >> LR_STATE_SHIFT & LR_PENDING for lr in rec.planes[P0].list_registers)
+    return pending or bool(rec.system.get(SystemRegister.ICH_MISR, 0))
 
 
 def run_page_of(rec: Rec) -> int:

@@ -82,6 +82,8 @@ class QuirkSet(msgspec.Struct, frozen=True, kw_only=True):
     """G8: GRANULE_RANGE_DELEGATE and UNDELEGATE do one granule per call."""
     unknown_feature_zero: bool = False
     """G8: FEATURES of a register that does not exist succeeds with 0."""
+    l1_destroy_unknown: bool = False
+    """G8: GPT_L1_DESTROY is not implemented, and so no command."""
     tracking_end_echoed: bool = False
     """GRANULE_TRACKING_GET returns the end that it was asked for, wherever the memory ends (TF-RMM granule.c)."""
     pmu_flag_unchecked: bool = False
@@ -176,6 +178,7 @@ TF_RMM_2_0 = QuirkSet(
     rim_hashes_params=True,
     one_granule_per_call=True,
     unknown_feature_zero=True,
+    l1_destroy_unknown=True,
     tracking_end_echoed=True,
     pmu_flag_unchecked=True,
     permission_value_unchecked=True,

@@ -38,6 +38,11 @@ class RunningRec:
         return self.state.index
 
     @property
+    def plane(self) -> int:
+        """Plane whose software runs."""
+        return self.state.active_plane
+
+    @property
     def gprs(self) -> Sequence[int]:
         """x0..x30."""
         return self.state.gprs

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from cca_machine.rmm.features import GicFeatures
 
 LR_STATE_SHIFT = 62
+LR_PENDING = 1
+"""Bit of the state field: pending, or pending and active."""
 LR_HW = 1 << 61
 LR_PRIORITY_SHIFT = 48
 LR_PINTID_MASK = 0x1FFF << 32

@@ -246,6 +246,23 @@ def corim_create(
     _say(as_json, {"kind": "created-corim", "file": str(out), "bytes": len(made)}, f"wrote {out}")
 
 
+@corim.command("export")
+def corim_export(
+    file: Annotated[Path, typer.Argument(help="Cluster file, or the directory of a run.", metavar="FILE")],
+    out: Annotated[Path, typer.Option("--out", help="Directory to write into.")],
+    seed: Annotated[int | None, typer.Option(help="Instead of the file's or the run's seed.", min=0)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what a fleet's verifier trusts: platform and realm CoRIM, and both as ccatoken stores.
+
+    Give the CoRIMs to a Veraison service, or to `kbs serve`, and name it as `attestation.verifier` of the same file.
+    """
+    from orchestrator.endorsements import export
+
+    files = export(file, out, seed)
+    _say(as_json, {"kind": "exported-corim", "files": files}, "\n".join(f"wrote {name}" for name in files))
+
+
 @corim.command("sign")
 def corim_sign(file: CorimFile, key: PrivateKeyFile, out: Out, as_json: AsJson = False) -> None:
     """Sign an unsigned CoRIM as it is."""

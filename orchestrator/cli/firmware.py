@@ -6,6 +6,7 @@ Conventions are those of `orchestrator.cli`. An image that is refused or malform
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -35,6 +36,9 @@ def build(
     out: Out,
     security_version: Annotated[int, typer.Option(help="Anti-rollback counter.", min=0)] = 1,
     data_format: Annotated[int, typer.Option(help="Version of the state it hands over.", min=0)] = 1,
+    needs: Annotated[
+        list[str] | None, typer.Option(help="What it works with, at least; repeat it.", metavar="COMPONENT=VERSION")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Wrap a payload into an image and sign it as its vendor."""
@@ -46,7 +50,11 @@ def build(
     if component not in COMPONENTS:
         raise UserMistake(f"there is no component {component}", f"one of {', '.join(COMPONENTS)}")
     manifest = FirmwareManifest(
-        component=component, version=version, security_version=security_version, data_format=data_format
+        component=component,
+        version=version,
+        security_version=security_version,
+        data_format=data_format,
+        needs=_needs(needs or ()),
     )
     image = make(manifest, read_file(payload), read_signing_key(key))
     write_file(out, image)
@@ -147,6 +155,18 @@ def _policy(file: Path, ids: dict[str, bytes]) -> SigningPolicy:
         raise UserMistake(f"{file} is no signing policy: {error}", POLICY_FORM) from None
 
 
+def _needs(given: Iterable[str]) -> dict[str, str]:
+    from cca_machine.monitor.components import COMPONENTS
+
+    found = {}
+    for text in given:
+        name, equals, version = text.partition("=")
+        if name not in (*COMPONENTS, "host") or not equals or not version:
+            raise UserMistake(f"--needs {text} is no need", "write it like BL31=1.1.0, or host=2.0.0")
+        found[name] = version
+    return found
+
+
 def _description(image: bytes) -> dict[str, Any]:
     from attestation.firmware import parse_image
 
@@ -157,6 +177,7 @@ def _description(image: bytes) -> dict[str, Any]:
         "version": manifest.version,
         "security_version": manifest.security_version,
         "data_format": manifest.data_format,
+        "needs": dict(manifest.needs),
         "payload_bytes": len(payload),
         "payload_sha256": manifest.payload_digest.hex(),
         "signer": manifest.signer_id.hex(),

@@ -56,6 +56,11 @@ def up(
     speed: Annotated[float, typer.Option(help="Virtual seconds per wall second.", min=0.01, max=100_000)] = 1.0,
     listen: Annotated[str, typer.Option(help="Address of API and page; off loopback a token is needed.")] = HERE,
     token_file: TokenFile = None,
+    broker: Annotated[
+        str, typer.Option(help="Address of the fleet's key broker and verifier, or off; off loopback it needs TLS.")
+    ] = "127.0.0.1:0",
+    broker_cert: Annotated[Path | None, typer.Option(help="TLS certificate chain of the broker (PEM).")] = None,
+    broker_key: Annotated[Path | None, typer.Option(help="TLS private key of the broker (PEM).")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the file's seed.", min=0, max=2**64 - 1)] = None,
     fleet: Annotated[str, typer.Option(help="ray (actors) or local (one process).")] = "ray",
     actors: Annotated[int | None, typer.Option(help="Number of Ray actors; default: auto.", min=1, max=10_000)] = None,
@@ -79,6 +84,9 @@ def up(
         speed=speed,
         listen=listen,
         token=read_token(token_file, TOKEN_VARIABLE),
+        broker=broker,
+        broker_cert=broker_cert,
+        broker_key=broker_key,
         seed=seed,
         fleet=fleet,
         actors=actors,
@@ -270,18 +278,28 @@ def rollout_start(
     wave: Annotated[
         list[str] | None, typer.Option(help="A number or a share of machines; repeat it.", metavar="N|P%")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="live (activation under running Realms), drain or reboot.")] = "live",
+    strategy: Annotated[
+        str, typer.Option(help="live (activation under running Realms), drain, reboot or auto.")
+    ] = "live",
     bake: Annotated[str, typer.Option(help="Wait after each wave.")] = "10s",
     max_failures: Annotated[int, typer.Option(help="Machines that may fail before it holds.", min=0)] = 0,
     rollback: Annotated[bool, typer.Option("--rollback", help="When it holds, bring back what is done.")] = False,
+    max_unavailable: Annotated[int | None, typer.Option(help="Machines under way at once.", min=1)] = None,
+    window: Annotated[
+        list[str] | None, typer.Option(help="Take machines only then; virtual times; repeat it.", metavar="FROM..TO")
+    ] = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="Take no machine then, window or not; repeat it.", metavar="FROM..TO")
+    ] = None,
     address: Address = HERE,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Roll a release out wave by wave; the default waves are 1, 30% and 100%."""
     waves = [_wave(text) for text in wave or ("1", "30%", "100%")]
-    body = {"release": release, "strategy": strategy, "waves": waves, "bake": bake, "rollback": rollback}
-    body["max_failures"] = max_failures
+    body: dict[str, Any] = {"release": release, "strategy": strategy, "waves": waves, "bake": bake}
+    body |= {"rollback": rollback, "max_failures": max_failures, "max_unavailable": max_unavailable}
+    body |= {"windows": [_stretch(text) for text in window or ()], "freezes": [_stretch(text) for text in freeze or ()]}
     act(address, token_file, as_json, lambda fleet: fleet.post("rollouts", body=body))
 
 
@@ -387,7 +405,7 @@ def apply(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconcile a live fleet with a changed cluster file: the counts of its Realm kinds."""
+    """Reconcile a live fleet with a changed cluster file; what cannot change live is refused by name, all at once."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -434,18 +452,25 @@ def act(address: str, token_file: Path | None, as_json: bool, ask: Callable[[Liv
     if as_json:
         _print_json(answer)
     elif answer["kind"] == "difference":
-        for kind, change in answer["changes"].items():
-            typer.echo(f"{kind}: {change['from']} to {change['to']}")
-        if not answer["changes"]:
-            typer.echo("nothing to change")
+        for line in answer["told"] or ["nothing to change"]:
+            typer.echo(line)
     else:
         typer.echo(answer["what"] + (f"  ({_some(answer['subjects'])})" if answer.get("subjects") else ""))
     if answer.get("accepted", True) is None:
         raise typer.Exit(ExitCode.INCONCLUSIVE)
+    if any("refused" in change for change in answer.get("changes", {}).values()):
+        raise typer.Exit(ExitCode.NO)
 
 
 def _wave(text: str) -> dict[str, Any]:
     return {"share": text} if text.endswith("%") else {"machines": _number(text)}
+
+
+def _stretch(text: str) -> dict[str, str]:
+    begin, dots, end = text.partition("..")
+    if not dots or not begin or not end:
+        raise UserMistake(f"{text} is no stretch of time", "write FROM..TO in virtual time, like 10min..20min")
+    return {"from": begin, "to": end}
 
 
 def _number(text: str) -> int:

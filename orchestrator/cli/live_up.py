@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +21,8 @@ from orchestrator.errors import UserMistake
 from orchestrator.extensions import Extensions
 from orchestrator.gate_keeper import read_gates
 from orchestrator.live import LiveSession
+from orchestrator.serve.broker import BrokerWish, FleetBroker, read_wish
+from orchestrator.serve.broker import bind as bind_broker
 from orchestrator.serve.guard import parse_listen
 from orchestrator.serve.server import Server, bind
 
@@ -32,6 +34,9 @@ class Wishes(Struct, frozen=True, kw_only=True):
     speed: float = 1.0
     listen: str
     token: str = ""
+    broker: str = "127.0.0.1:0"
+    broker_cert: Path | None = None
+    broker_key: Path | None = None
     seed: int | None = None
     fleet: str = "ray"
     actors: int | None = None
@@ -50,22 +55,36 @@ def serve(wishes: Wishes) -> RunResult:
     """
     cluster, text = _cluster(wishes.file)
     until_ns = _until(wishes.until)
-    taken = bind(parse_listen(wishes.listen), wishes.token)
-    with taken:
-        return _serve(wishes, cluster, text, until_ns, taken)
+    wish = read_wish(wishes.broker, wishes.broker_cert, wishes.broker_key)
+    with ExitStack() as ports:
+        taken = ports.enter_context(bind(parse_listen(wishes.listen), wishes.token))
+        door = ports.enter_context(bind_broker(wish)) if wish is not None else None
+        return _serve(wishes, cluster, text, until_ns, taken, None if wish is None or door is None else (wish, door))
 
 
-def _serve(wishes: Wishes, cluster: Cluster, text: str, until_ns: int | None, taken: socket.socket) -> RunResult:
+def _serve(
+    wishes: Wishes,
+    cluster: Cluster,
+    text: str,
+    until_ns: int | None,
+    taken: socket.socket,
+    broker: tuple[BrokerWish, socket.socket] | None,
+) -> RunResult:
     seed = cluster.seed if wishes.seed is None else wishes.seed
     out = wishes.out or rundir.choose(RUNS, f"{cluster.name}-{seed}")
     options = RunOptions(
-        seed=seed, fleet=wishes.fleet, actors=wishes.actors, out=out, replace=wishes.replace, file=str(wishes.file)
-    )
+        seed=seed, fleet=wishes.fleet, actors=wishes.actors, out=out, replace=wishes.replace, file=str(wishes.file),
+        live=True,
+    )  # fmt: skip
     extensions = Extensions(gates=read_gates(wishes.gates), prometheus=wishes.prometheus)
-    with Run(cluster, text, options, repeat=f"realmfleet replay {out}", extensions=extensions) as run:
+    repeat = f"realmfleet replay {out}"
+    with Run(cluster, text, options, repeat=repeat, extensions=extensions) as run, ExitStack() as serving:
         session = LiveSession(run, wishes.speed)
-        with Server(session, taken, wishes.token) as server, _ends_on_interrupt(session):
+        desk = serving.enter_context(FleetBroker(run, *broker)) if broker is not None else None
+        with Server(session, taken, wishes.token, desk) as server, _ends_on_interrupt(session):
             _say(f"{cluster.name} is up at {server.url}/  (seed {seed}, speed {wishes.speed:g}, Ctrl-C ends it)")
+            if desk is not None:
+                _say(f"key broker and verifier at {desk.url}")
             result = session.run(until_ns)
         _say(f"written to {result.run_dir} · repeat: {result.repeat}")
         return result

@@ -108,6 +108,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     releases.firmware_floor,
     releases.revocations,
     releases.steering,
+    releases.skew,
     deeds.events,
     deeds.starts,
     deeds.arrivals,

@@ -173,7 +173,7 @@ def _would_be_refused(facts: Facts, path: Path, event: RolloutEvent, new: Compon
         if new.security_version < old.security_version:
             message = f"security_version {new.security_version} is below the {old.security_version} of profile '{name}'"
             yield Finding((*where, "security_version"), message, "a rollback: refused", Severity.WARNING)
-        if new.data_format != old.data_format:
+        if new.data_format != old.data_format and event.strategy == "live":
             message = f"data_format {new.data_format} is not the {old.data_format} of profile '{name}'"
             yield Finding((*where, "data_format"), message, "live activation cannot carry state over", Severity.WARNING)
 
@@ -217,6 +217,39 @@ def _places_known(facts: Facts, path: Path, wave: Wave) -> Iterator[Finding]:
         if given is not None and given not in names:
             what = "power domain" if key == "power" else key
             yield unknown_name((*path, key), what, given, names)
+
+
+def skew(facts: Facts) -> Iterator[Finding]:
+    """What a profile boots works together, and so does what each rollout leaves behind, one after the other."""
+    releases = facts.cluster.firmware.releases
+    running: dict[str, dict[str, Component]] = {}
+    for name, profile in facts.profiles.items():
+        if profile.firmware in releases:
+            running[name] = {str(part): one for part, one in releases[profile.firmware].components.items()}
+            why = _mismatch(running[name], profile.host)
+            if why:
+                path: Path = ("firmware", "releases", profile.firmware)
+                yield Finding(path, f"{why}; profile '{name}' boots it", "raise one or the other", at="key")
+    for index, event in sorted(_rollouts(facts.cluster), key=lambda pair: pair[1].at):
+        new = releases[event.release].components.get(event.component) if event.release in releases else None
+        for name in running if new is not None else ():
+            assert new is not None
+            after = {**running[name], event.component: new}
+            why = _mismatch(after, facts.profiles[name].host)
+            if why:
+                hint = "roll that out first, or leave those machines out"
+                yield Finding(("events", index, "release"), f"{why}: profile '{name}' would not run it", hint)
+            else:
+                running[name] = after
+
+
+def _mismatch(components: dict[str, Component], host: str) -> str:
+    versions = {"host": host, **{name: component.version for name, component in components.items()}}
+    for name, component in components.items():
+        for need, least in component.needs.items():
+            if need not in versions or version_key(versions[need]) < version_key(least):
+                return f"{name} {component.version} needs {need} {least}, there is {versions.get(need, 'none')}"
+    return ""
 
 
 def steering(facts: Facts) -> Iterator[Finding]:

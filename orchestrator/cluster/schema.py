@@ -48,6 +48,17 @@ class Control(Record):
 class Attestation(Record):
     """The verifier and key broker of the control plane."""
 
+    verifier: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="URL of a verifier outside the fleet that judges Realms' evidence instead; live fleets only.",
+    )
+    verifier_api: Literal["veraison", "trustee"] = Field(
+        "veraison",
+        description="What it speaks: Veraison's challenge-response sessions, or Trustee's attestation service (REST).",
+    )
+    verifier_timeout: Duration = default("10s", "Wall time after which it is taken not to answer.", gt=0)
+
     servers: int = Field(2, ge=1, le=4096, description="Verifier workers that serve the queue.")
     service: Duration = default("5ms", "Verifier time per token on one worker.")
     latency: Duration = default("12ms", "Way to the verifier and back, reference value look-up included.")
@@ -93,6 +104,7 @@ class Profile(Record):
     pes: int = Field(ge=1, le=1024, description="Processing elements.")
     memory: Size = Field(description="DRAM, a multiple of the 4KiB granule.")
     firmware: Name = Field(description="Release it boots with.")
+    host: Version = Field("1.0.0", description="Version of its hypervisor, which firmware may ask for (needs).")
     edition: Literal["1.0", "2.0"] = Field("1.0", description="RMM edition.")
     token_profile: Literal["2023", "2024", "2026"] | None = Field(
         None, description="Year of its tokens' profiles; absent: 2023 for edition 1.0, 2024 for 2.0."
@@ -125,6 +137,9 @@ class Component(Record):
     version: Version = Field(description="Three numbers; a live activation must raise it.")
     security_version: int = Field(1, ge=0, le=2**31, description="Anti-rollback counter; it may never fall.")
     data_format: int = Field(1, ge=0, le=2**31, description="Live-state format that a live activation must match.")
+    needs: dict[Literal["BL2", "BL31", "RMM", "HES", "host"], Version] = Field(
+        default_factory=dict, description="Lowest version of another component, or of the host, that it works with."
+    )
     size: Size = default("256KiB", "Image size, loaded and hashed at boot and at activation.", gt=0)
     signed_by: Name | list[Name] | None = Field(
         None,
@@ -376,9 +391,10 @@ class RolloutEvent(Record):
         None,
         description="Begin only when this earlier rollout (rollout-1, ...) has brought every machine to its release.",
     )
-    strategy: Literal["live", "drain", "reboot"] = Field(
+    strategy: Literal["live", "drain", "reboot", "auto"] = Field(
         "live",
-        description="Live activation under running Realms, or a reboot: after all Realms left, or with them stopped.",
+        description="Live activation under running Realms, or a reboot: after all Realms left, or with them stopped; "
+        "auto chooses machine by machine, by predicted cost.",
     )
     max_unavailable: int | None = Field(
         None,

@@ -162,6 +162,7 @@ def _sign(name: str, component: Component, *, keys: Mapping[str, SigningKey], se
         version=component.version,
         security_version=component.security_version,
         data_format=component.data_format,
+        needs={str(name): version for name, version in sorted(component.needs.items())},
     )
     return firmware.build(manifest, payload(name, component), vendor, also)
 

@@ -100,6 +100,8 @@ MACHINE_TABLE: Final[dict[tuple[Phase, Input], tuple[Phase, Effect]]] = {
     # it was activated before and only the proof is missing: to prime the running version again would be refused
     (P.DRAINING, In.CURRENT): (P.APPRAISING, E.EXPECT_TOKEN),
     (P.DRAINING, In.OVERDUE): (P.FAILED, E.RELEASE),
+    # the release does not work with what else runs there: nothing was tried
+    (P.DRAINING, In.REFUSED): (P.FAILED, E.RELEASE),
     (P.DRAINING, In.LOST): (P.ABSENT, E.RELEASE),
     (P.DRAINING, In.QUIET_FOR_BOOT): (P.STAGING, E.STAGE),
     (P.STAGING, In.STAGED): (P.REBOOTING, E.REBOOT),

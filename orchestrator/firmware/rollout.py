@@ -142,6 +142,9 @@ class Rollout:
         state = self.state
         if state.stage is not Stage.RUNNING or self._too_many:
             return
+        done = [update for update in state.updates.values() if update.strategy == "live"]
+        through = [update.phase for update in done if update.phase in (Phase.DONE, Phase.FAILED)]
+        self._updater.activations = len(through), through.count(Phase.FAILED)
         room = at_once(self.event, len(state.members)) - self.under_way
         radius = Radius(self.event.blast_radius, store, [m for m in state.members if self._is_under_way(m)])
         for update in self._waiting():

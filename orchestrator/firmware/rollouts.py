@@ -14,6 +14,7 @@ from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.firmware import undo
 from orchestrator.firmware.gates import Question, Verdict
+from orchestrator.firmware.image import build_images
 from orchestrator.firmware.phases import AT_REST, ROLLOUT_TABLE, Cue, Phase, Stage
 from orchestrator.firmware.records import RolloutRolledBack, RolloutSteered
 from orchestrator.firmware.rollout import IN_THE_WAY, Rollout
@@ -42,6 +43,7 @@ class Rollouts:
         steering: Sequence[SteerEvent] = (),
     ) -> None:
         self._image = image
+        self._firmware = store.cluster.firmware
         self._cued: list[tuple[Rollout, Cue]] = []
         self._answers: list[tuple[Rollout, int, int, Verdict]] = []
         self._rolled_back: list[tuple[str, int]] = []
@@ -52,6 +54,9 @@ class Rollouts:
 
     def add(self, event: RolloutEvent, store: Store, only: Sequence[str] = ()) -> Rollout:
         """Take one more rollout on, for all machines or `only` some; it begins at its instant, now if that is over."""
+        if store.cluster.firmware is not self._firmware:  # an operator brought further releases
+            self._firmware = store.cluster.firmware
+            self._image = build_images(store.cluster, store.seed).image
         rollout = Rollout(event, _goal(f"rollout-{len(self.rollouts) + 1}", event, store, self._image), only)
         self.rollouts.append(rollout)
         return rollout

@@ -11,6 +11,7 @@ import hashlib
 
 from msgspec import Struct, field
 
+from attestation.firmware import unmet
 from cca_machine.commands import (
     Activate,
     Activated,
@@ -26,7 +27,9 @@ from cca_machine.commands import (
     UnstageFirmware,
 )
 from cca_machine.host.lfa import NO_RMM
+from orchestrator.cluster.schema import Component
 from orchestrator.controller import Decision, Order
+from orchestrator.firmware.choice import choose
 from orchestrator.firmware.phases import ANSWERED_IN, MACHINE_TABLE, UNDER_WAY, Effect, Input, Phase
 from orchestrator.firmware.records import RolloutMachine
 from orchestrator.fleet.health import UNDER_APPRAISAL
@@ -81,6 +84,8 @@ class Update(Struct):
     left: int = 0
     """Realms that were there when an evacuation last got on."""
     why: str = ""
+    strategy: str = ""
+    """The way it is updated: the rollout's, or chosen for it when it was taken."""
     version_before: str = ""
     """What the machine ran when the rollout took it."""
     lost_rmm: bool = False
@@ -102,6 +107,8 @@ class Updater:
 
     def __init__(self, goal: Goal) -> None:
         self.goal = goal
+        self.activations = (0, 0)
+        """Live activations of this rollout that are through, and how many of them failed; set by the rollout."""
 
     def answer(self, update: Update, outcome: object) -> None:
         """Keep an outcome that answers an order of this rollout; anything else is passed over."""
@@ -139,7 +146,7 @@ class Updater:
         view = store.machines[update.machine]
         if update.phase is Phase.REBOOTING:
             return self._rebooting(update, view, store)
-        if view.state is MachineState.DOWN and not (view.rmm_dead and self.goal.strategy != "live"):
+        if view.state is MachineState.DOWN and not (view.rmm_dead and update.strategy != "live"):
             return Input.LOST, "machine is down"
         if view.boot != update.boot:
             return Input.LOST, "machine rebooted"
@@ -149,12 +156,15 @@ class Updater:
         if not store.sessions_on(update.machine):
             if self.current(view):
                 return Input.CURRENT, "runs the release, unproven"
-            return (Input.QUIET if self.goal.strategy == "live" else Input.QUIET_FOR_BOOT), ""
+            why = _skew(self.goal, view, store)
+            if why:
+                return Input.REFUSED, why
+            return (Input.QUIET if update.strategy == "live" else Input.QUIET_FOR_BOOT), ""
         return _overdue(update, store, "a migration session does not end")
 
     def _staging(self, update: Update, view: MachineView, store: Store) -> tuple[Input, str] | None:
         for answer in update.answers:
-            drain = answer.input is Input.STAGED and self.goal.strategy == "drain"
+            drain = answer.input is Input.STAGED and update.strategy == "drain"
             return (Input.STAGED_TO_DRAIN if drain else answer.input), answer.why
         return _overdue(update, store, "no answer to stage-firmware")
 
@@ -252,6 +262,13 @@ class Updater:
         if running != self.goal.version:
             update.version_before = running
         update.lost_rmm = False
+        update.strategy = self.goal.strategy
+        if self.goal.strategy == "auto":
+            new = _component(self.goal, store)
+            tries, failures = self.activations
+            chosen = choose(self.goal.rollout, view, new, tries, failures, store)
+            update.strategy = chosen.strategy
+            decision.records.append(chosen)
         update.token_expected = ""
         update.again_ns = store.now_ns + DRAIN_PATIENCE * self.goal.patience_ns
         update.attempts = ATTEMPTS
@@ -359,6 +376,30 @@ def _boot_patience(update: Update, goal: Goal) -> int:
     """After the last order to reboot the machine may be on its way, its answer lost."""
     last = update.phase is Phase.REBOOTING and update.attempts >= ATTEMPTS
     return goal.boot_patience_ns if last else goal.patience_ns
+
+
+def _component(goal: Goal, store: Store) -> Component:
+    """The component of the release that the rollout brings."""
+    components = store.cluster.firmware.releases[goal.release].components
+    return next(one for name, one in components.items() if name == goal.component)
+
+
+def _skew(goal: Goal, view: MachineView, store: Store) -> str:
+    """Why the release does not work with what runs there: its own needs, and those of what stays."""
+    releases = store.cluster.firmware.releases
+    new = _component(goal, store)
+    versions = {**view.versions, goal.component: new.version, "host": store.cluster.profiles[view.profile].host}
+    why = unmet({str(name): version for name, version in new.needs.items()}, versions)
+    if why:
+        return f"{goal.component} {new.version} {why}"
+    for name, version in sorted(view.versions.items()):
+        for release in releases.values():
+            other = release.components.get(name)  # type: ignore[call-overload]
+            if name != goal.component and other is not None and other.version == version:
+                why = unmet({str(need): least for need, least in other.needs.items() if need != "host"}, versions)
+                if why:
+                    return f"{name} {version} {why}"
+    return ""
 
 
 def _overdue(update: Update, store: Store, why: str) -> tuple[Input, str] | None:

@@ -23,6 +23,7 @@ from orchestrator.chaos.records import ChaosRecord
 from orchestrator.chaos.verdict import Outcome
 from orchestrator.engine.post import MessageLost
 from orchestrator.engine.trace import kind_of
+from orchestrator.firmware.choice import RolloutChose
 from orchestrator.firmware.gates import Answer, GateRecord
 from orchestrator.firmware.phases import Phase, Stage
 from orchestrator.firmware.records import RolloutRecord
@@ -122,7 +123,14 @@ INPUT_RESULT = closed("result", "accepted", "unknown", "conflict", "invalid")
 RECORD_KIND = closed(
     "kind",
     *tags(
-        commands.Record, records.ControlRecord, RolloutRecord, GateRecord, TcbRecord, ChaosRecord, inputs.OperatorRecord
+        commands.Record,
+        records.ControlRecord,
+        RolloutRecord,
+        RolloutChose,
+        GateRecord,
+        TcbRecord,
+        ChaosRecord,
+        inputs.OperatorRecord,
     ),
     kind_of(MessageLost("", 0)),
 )

@@ -30,8 +30,10 @@ from cca_machine.monitor.platform_token import platform_identity
 from orchestrator.cluster.schema import Attestation, Cluster
 from orchestrator.engine.streams import derive
 from orchestrator.fleet.health import PlatformVerdict
+from orchestrator.inputs import VerifierAnswered
+from orchestrator.plan import new_platform_references
 from orchestrator.realms.policy import release_policy, secrets
-from orchestrator.realms.reference import expected_rim, realm_spec, resource_path, rim_rule
+from orchestrator.realms.reference import expected_rim, realm_references, realm_spec, resource_path, rim_rule
 
 TokenSink: TypeAlias = Callable[[str, int, str, int, bytes], None]
 """Takes (realm, incarnation, machine, arrived_ns, token) of every token that reaches the verifier, good or bad."""
@@ -128,7 +130,8 @@ class Verifier:
         self._introduced: set[str] = set()
         self._challenges = 0
         self._anchors = TrustAnchors()
-        self._references = ReferenceValues(*references.records())
+        self.references = ReferenceValues(*references.records())
+        """What evidence is compared with, as it stands."""
         self._accepted: dict[str, tuple[bytes, bytes]] = {}
         """Platform token and RAK that each machine was last accepted with."""
         self._cache = PlatformCache()
@@ -136,7 +139,7 @@ class Verifier:
             secrets(cluster, seed),
             release_policy(cluster),
             self._anchors,
-            self._references,
+            self.references,
             trusted_platforms=self._cache,
             session_lifetime_ns=SESSION_LIFETIME_NS,
         )
@@ -170,13 +173,31 @@ class Verifier:
 
     def revoke(self, measurements: Collection[bytes]) -> None:
         """Refuse evidence over firmware components with these digests from now on, whatever was said before."""
-        self._references.revoke(measurements)
+        self.references.revoke(measurements)
+
+    def follow(self, cluster: Cluster, seed: int) -> None:
+        """Go on under a cluster file that an operator changed: its kinds, their secrets, its releases, its policy.
+
+        Reference values are only added, so what was revoked stays so; `seed` is the number that the run was given.
+        """
+        if cluster is self._cluster:
+            return
+        before, self._cluster = self._cluster, cluster
+        self._broker.resources = secrets(cluster, self._seed)
+        self._broker.policy = release_policy(cluster)
+        known = {reference.initial_measurement for reference in realm_references(before)}
+        for reference in realm_references(cluster):
+            if reference.initial_measurement not in known:
+                self.references.add_realm(reference)
+        if cluster.firmware.releases != before.firmware.releases:
+            for platform in new_platform_references(before, cluster, seed):
+                self.references.add_platform(platform)
 
     def _judge_platform(self, platform_token: bytes, rak: bytes) -> VerifiedPlatform:
         verified = verify_platform(platform_token, self._anchors, trusted_platforms=self._cache)
         if not hmac.compare_digest(verified.claims.binding or b"", hashlib.sha256(rak).digest()):
             raise Untrusted("platform token does not vouch for this RAK", reason=RefusalReason.BINDING, label=10)
-        appraisal = appraise_claims(verified.claims, _NO_REALM, self._references)
+        appraisal = appraise_claims(verified.claims, _NO_REALM, self.references)
         if appraisal.platform.status is not Tier.AFFIRMING:
             bad = [told for told in appraisal.platform.explanations if told.tier is not Tier.AFFIRMING]
             told = "; ".join(f"{item.claim}: {item.meaning}, found {item.found}" for item in bad)
@@ -202,8 +223,13 @@ class Verifier:
         _, body = self._broker.request(messages.request_body(), nonce, now_ns=now_ns, session_id=session)
         return Challenge(session, messages.read_challenge(body))
 
-    def appraise_evidence(self, subject: Subject, session: str, evidence: bytes, arrived_ns: int) -> EvidenceVerdict:
-        """Judge the evidence of a Realm that arrived at `arrived_ns` (virtual ns); never raises for evidence."""
+    def appraise_evidence(
+        self, subject: Subject, session: str, evidence: bytes, arrived_ns: int
+    ) -> EvidenceVerdict | None:
+        """Judge the evidence of a Realm that arrived at `arrived_ns` (virtual ns); never raises for evidence.
+
+        None when somebody outside is asked (`orchestrator.realms.outside`): then `answer` gives the verdict.
+        """
         self._introduce(subject.machine)
         service = self.queue.serve(arrived_ns)
         token = _token_of(evidence)
@@ -231,6 +257,10 @@ class Verifier:
             subject, session, True, "", detail, digest, rim, _tiers(decision.appraisal), service,
             rak=verified.realm.claims.public_key, platform_token=verified.platform.token,
         )  # fmt: skip
+
+    def answer(self, answered: VerifierAnswered, now_ns: int) -> EvidenceVerdict | None:
+        """What an answer from outside comes to: nothing, as nobody outside was asked."""
+        return None
 
     def _match(self, subject: Subject, session: str, detail: str) -> tuple[str, str]:
         """Whether evidence that some rule admits is of the Realm that was asked: its image, its name in the RPV."""

@@ -171,11 +171,15 @@ class BringUp:
         session, realm.challenge = realm.challenge, ""  # the session lives on with the verdict
         realm.nonce = realm.attest_why = ""
         realm.asked = None
-        self._verdicts.append(self.verifier.appraise_evidence(subject, session, evidence, delivery.arrives_ns))
+        verdict = self.verifier.appraise_evidence(subject, session, evidence, delivery.arrives_ns)
+        if verdict is not None:
+            self._verdicts.append(verdict)
 
     def take_verdicts(self, store: Store, decision: Decision) -> None:
         """Act on the verdicts whose reply falls into the beat that begins now, at the instant of the reply."""
         beat = store.cluster.control.beat
+        answers, store.verifier_answers = store.verifier_answers, []
+        self._verdicts += [told for answered in answers if (told := self.verifier.answer(answered, store.now_ns))]
         waiting = []
         for verdict in self._verdicts:
             replied_ns = verdict.service.replied_ns

@@ -100,6 +100,7 @@ class RealmController:
         """Losses first, then verdicts, stops, repeated orders and requests for evidence, and placing last."""
         decision = Decision()
         bring_up = self._bring_up
+        bring_up.verifier.follow(store.cluster, store.seed)
         while self._starts and self._starts[0][0] <= now_ns:
             _, name = heapq.heappop(self._starts)
             bring_up.take(store, store.realms[name], Step.DUE, "start")

@@ -25,6 +25,8 @@ from typing import Any, Literal
 from orchestrator import inputs as i
 from orchestrator import rundir
 from orchestrator.api import RUNS, Run, RunOptions, open_file
+from orchestrator.chaos.checkers import CHECKERS, judge
+from orchestrator.chaos.verdict import Verdict, facts_of
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.instant import format_instant
@@ -35,7 +37,7 @@ from orchestrator.explain import explain as tell
 from orchestrator.extensions import Checker, Extensions, Score
 from orchestrator.gate_keeper import GateFunction
 from orchestrator.operator_desk import Answer
-from orchestrator.scripting.errors import ActRefused, FleetError, NotReached
+from orchestrator.scripting.errors import ActRefused, FleetError, NotReached, UnknownName
 from orchestrator.scripting.faults import Fault, FaultScope, Storm
 from orchestrator.scripting.handles import MachineHandle, RealmHandle, RolloutHandle
 from orchestrator.scripting.results import Results
@@ -95,8 +97,8 @@ class Fleet:
 
     @property
     def cluster(self) -> Cluster:
-        """The cluster file as records."""
-        return self.run.cluster
+        """The cluster file as records, as it stands now: `apply` replaces it."""
+        return self.store.cluster
 
     @property
     def store(self) -> Store:
@@ -153,6 +155,20 @@ class Fleet:
         with RunReader(self.run.path / rundir.DATABASE) as reader:
             return tell(reader.trace(), name)
 
+    def check(self, *names: str) -> dict[str, Verdict]:
+        """What the named checkers (all, if none is named) say of the run so far; raises `UnknownName`."""
+        for name in names:
+            if name not in CHECKERS:
+                raise UnknownName("checker", name, CHECKERS)
+        if self.finished:
+            said = self.finish().verdicts
+            return {name: said[name] for name in names or CHECKERS}
+        self.run.store.commit()
+        with RunReader(self.run.path / rundir.DATABASE) as reader:
+            lines = list(reader.trace())
+        facts = facts_of(self.run.cluster, self.now_ns, self.run.plan.firmware.anchors)
+        return {verdict.name: verdict for verdict in judge(lines, facts, names)}
+
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def advance(self, span: Span) -> Fleet:
@@ -194,6 +210,16 @@ class Fleet:
         self.ask(i.ScaleKind(kind, count))
         return self
 
+    def apply(self, what: str | Path | Spec) -> Fleet:
+        """Reconcile with a changed cluster file or spec, all of it or nothing. Raises `ActRefused`, `UserMistake`."""
+        if isinstance(what, Spec):
+            what.cluster()
+            text = what.text
+        else:
+            text = open_file(Path(what))[1]
+        self.ask(i.ApplyFile(text))
+        return self
+
     def migrate(self, realm: str, to: str = "") -> RealmHandle:
         """Move a serving Realm (modelled). Raises `ActRefused`, `UnknownName`."""
         return self.realms[realm].migrate(to)
@@ -203,7 +229,7 @@ class Fleet:
         release: str,
         *,
         waves: Sequence[int | str] = DEFAULT_WAVES,
-        strategy: Literal["live", "drain", "reboot"] = "live",
+        strategy: Literal["live", "drain", "reboot", "auto"] = "live",
         bake: str = "10s",
         max_failures: int = 0,
         rollback: bool = False,

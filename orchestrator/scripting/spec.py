@@ -21,7 +21,7 @@ from orchestrator.cluster.schema import Cluster
 from orchestrator.errors import UserMistake
 from orchestrator.sweep import put
 
-FIRST_RELEASE = "fw-1.0.0"
+FIRST_RELEASE = "fw-1"
 FIRST_IMAGE = "image-v1"
 
 

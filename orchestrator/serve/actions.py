@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from orchestrator import inputs as i
 from orchestrator.chaos.catalogue import CATALOGUE
 from orchestrator.cluster.load import load_text
-from orchestrator.cluster.schema import Selector, Wave
-from orchestrator.operator_desk import MOST_AT_ONCE, Answer, count_changes
+from orchestrator.cluster.schema import Selector, Wave, Window
+from orchestrator.operator_desk import MOST_AT_ONCE, Answer
+from orchestrator.reconcile import Reconciliation, reconcile, sentences
 from orchestrator.serve.context import Context
 from orchestrator.serve.problems import STATUS_OF_RULE, Problem
 from orchestrator.serve.shown import shown
@@ -72,13 +73,15 @@ class Rollout(Body):
         max_length=64,
         json_schema_extra={"items": Wave.model_json_schema()},
     )
-    strategy: Literal["live", "drain", "reboot"] = "live"
+    strategy: Literal["live", "drain", "reboot", "auto"] = "live"
     max_unavailable: int | None = Field(None, ge=1, le=1_000_000)
     rollback: bool | Literal["machine", "wave", "rollout"] = False
     gates: list[dict[str, Any]] = Field([], max_length=16)
     blast_radius: dict[str, Any] = {}
     bake: str = "10s"
     max_failures: int = Field(0, ge=0, le=1_000_000)
+    windows: list[dict[str, str]] = Field([], max_length=64, json_schema_extra={"items": Window.model_json_schema()})
+    freezes: list[dict[str, str]] = Field([], max_length=64, json_schema_extra={"items": Window.model_json_schema()})
 
 
 class Revocation(Body):
@@ -105,7 +108,7 @@ class Fault(Body):
 
 
 class File(Body):
-    """A cluster file whose counts of Realms differ from those that run."""
+    """A changed cluster file."""
 
     text: str = Field(max_length=LARGEST_FILE)
     dry_run: bool = False
@@ -159,11 +162,13 @@ def _realms(router: APIRouter, context: Context) -> None:
 
     @router.post("/apply")
     async def apply(body: File) -> Response:
-        """Reconcile with a changed cluster file: the counts of its Realm kinds; `dry_run` shows the difference only."""
-        counts = _difference(context, body.text)
-        if body.dry_run or not counts:
-            return shown({"kind": "difference", "schema_version": 1, "changes": counts, "applied": False})
-        return await _ask(context, i.ApplyCounts({kind: change["to"] for kind, change in counts.items()}))
+        """Reconcile with a changed cluster file, all of it or nothing; `dry_run` shows the difference only."""
+        asked = _difference(context, body.text)
+        if body.dry_run or not asked.changes:
+            return shown(_shown_difference(asked))
+        if asked.refused:
+            raise Problem(HTTPStatus.CONFLICT, "conflict", "; ".join(asked.refused), "nothing was changed")
+        return await _ask(context, i.ApplyFile(body.text))
 
 
 def _machines(router: APIRouter, context: Context) -> None:
@@ -278,17 +283,23 @@ def _answered(answer: Answer) -> Response:
     return shown(told)
 
 
-def _difference(context: Context, text: str) -> dict[str, dict[str, int]]:
-    """What a changed file asks for: counts that differ, by kind. Raises for a bad file, and for what cannot change."""
+def _difference(context: Context, text: str) -> Reconciliation:
+    """What a changed file asks for, as the fleet stood when it was last published. Raises for a bad file."""
     loaded = load_text(text, "the file")
     if loaded.value is None:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", loaded.render(), **loaded.as_json())
-    counts, fixed = count_changes(context.session.cluster, loaded.value)
-    if fixed:
-        hint = "only counts of Realm kinds change while a fleet runs; start a new run for the rest"
-        raise Problem(HTTPStatus.CONFLICT, "conflict", "; ".join(fixed), hint)
-    have = {kind: sum(_wanted(row, kind) for row in context.shot.realms) for kind in counts}
-    return {kind: {"from": have[kind], "to": to} for kind, to in counts.items() if to != have[kind]}
+    running = context.session.cluster
+    held = {kind: sum(_wanted(row, kind) for row in context.shot.realms) for kind in running.realms}
+    return reconcile(running, loaded.value, held)
+
+
+def _shown_difference(asked: Reconciliation) -> dict[str, Any]:
+    changes = {
+        change.path: {"from": change.was, "to": change.to, **({"refused": change.refused} if change.refused else {})}
+        for change in asked.changes
+    }
+    told = list(sentences(asked.changes))
+    return {"kind": "difference", "schema_version": 2, "changes": changes, "told": told, "applied": False}
 
 
 def _wanted(row: Any, kind: str) -> bool:

@@ -18,6 +18,8 @@ from orchestrator.engine.trace import TraceLine
 
 KEPT = 60
 """Lines remembered per object."""
+KEPT_DECISIONS = 1000
+"""Decisions of the fleet's key broker that the API can show; all of them are in the trace."""
 
 _KEYS = ("realm", "machine", "source", "target", "session", "rollout", "fault", "to")
 _LISTS = ("targets", "peers", "subjects", "machines", "absent")
@@ -50,6 +52,8 @@ class Chronicle:
         self.truth: dict[str, str] = dict.fromkeys(machines, "up")
         self.executes: dict[str, dict[str, bool]] = {}
         """Machines on which a copy of the Realm executes, and whether it serves there."""
+        self.decisions: deque[Told] = deque(maxlen=KEPT_DECISIONS)
+        """Secrets released and withheld by the fleet's own broker, oldest first."""
         self._about: dict[str, deque[Told]] = {}
 
     def take(self, lines: Sequence[TraceLine]) -> None:
@@ -72,6 +76,9 @@ class Chronicle:
 
     def _placement(self, told: Told) -> None:
         self.placements[told.what.realm] = told
+
+    def _decided(self, told: Told) -> None:
+        self.decisions.append(told)
 
     def _moved(self, told: Told) -> None:
         if told.what.outcome == "moved":
@@ -109,6 +116,8 @@ _FOLDS: dict[str, Callable[[Chronicle, Told], None]] = {
     "realm.verdict": Chronicle._verdict,
     "realm.placed": Chronicle._placement,
     "realm.unplaced": Chronicle._placement,
+    "secret.released": Chronicle._decided,
+    "secret.withheld": Chronicle._decided,
     "migration.finished": Chronicle._moved,
     "machine.admitted": Chronicle._appraised,
     "machine.distrusted": Chronicle._appraised,

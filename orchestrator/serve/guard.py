@@ -48,11 +48,11 @@ class Listen(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_listen(text: str) -> Listen:
+def parse_listen(text: str, option: str = "--listen") -> Listen:
     """An address as `HOST:PORT`; `:PORT` is every address of this machine. Raises `UserMistake`."""
     match = _LISTEN.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
-        raise UserMistake(f"--listen {text} is not an address", "write for example 127.0.0.1:9464 or [::1]:9464")
+        raise UserMistake(f"{option} {text} is not an address", "write for example 127.0.0.1:9464 or [::1]:9464")
     return Listen(match["six"] or match["host"] or "0.0.0.0", int(match["port"]))
 
 

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from starlette.responses import JSONResponse, Response
 from attestation.ear_results import Issuer
 from attestation.errors import Denied, RefusalReason, Refused
 from attestation.kbs import messages
+from attestation.kbs.exchange import AuditRecord
 from attestation.kbs.server import Broker
 from attestation.keys import Curve, SigningKey, derive_key
-from attestation.policy import default_policy
+from attestation.policy import Policy, default_policy
 from attestation.session import (
     EVIDENCE_MEDIA_TYPE,
     NEW_SESSION,
@@ -40,6 +41,7 @@ from attestation.session import (
 from attestation.stores import ReferenceValues, TrustAnchors
 from attestation.verify import PlatformCache
 from orchestrator.errors import UserMistake
+from orchestrator.serve import attestation_service
 from orchestrator.serve.body_limit import BODY_TIMEOUT_S, MAX_BODY_BYTES, BodyLimit
 
 audit = logging.getLogger("realmfleet.kbs.audit")
@@ -49,31 +51,46 @@ MAX_RESOURCE_BYTES = 1024 * 1024
 
 
 class Room(msgspec.Struct):
-    """What the server answers from: broker, verification sessions, and how much of the audit trail is logged."""
+    """What the server answers from: broker, verification sessions, and how much of the audit trail is logged.
+
+    `keep` is given each record of the trail besides.
+    """
 
     broker: Broker
     sessions: SessionService
     logged: int = 0
+    keep: Callable[[AuditRecord], None] | None = None
 
     def log_audit(self) -> None:
         """Write the audit records that are new."""
         for record in self.broker.state.audit:
             if record.number >= self.logged:
                 audit.info("%s", json.dumps(msgspec.to_builtins(record)))
+                if self.keep is not None:
+                    self.keep(record)
         self.logged = self.broker.state.audit_count
 
 
 def room(
-    resources: Mapping[str, bytes], anchors: TrustAnchors, references: ReferenceValues, signer: SigningKey | None = None
+    resources: Mapping[str, bytes],
+    anchors: TrustAnchors,
+    references: ReferenceValues,
+    signer: SigningKey | None = None,
+    policy: Policy | None = None,
+    keep: Callable[[AuditRecord], None] | None = None,
 ) -> Room:
-    """Set up broker and sessions under one signing key (P-256); without one a new key is drawn."""
+    """Set up broker and sessions under one signing key (P-256); without one a new key is drawn.
+
+    Without a policy the default one decides; `keep` is given each record of the audit trail.
+    """
     if signer is None:
         signer = derive_key(secrets.token_bytes(32), "attestation results", Curve.P256)
     if signer.curve is not Curve.P256:
         raise UserMistake(f"results are signed with ES256, this key is on {signer.curve}", "a key on P-256")
     issuer, platforms = Issuer(signer), PlatformCache()
-    broker = Broker(resources, default_policy(), anchors, references, trusted_platforms=platforms, issuer=issuer)
-    return Room(broker, SessionService(anchors, references, issuer, trusted_platforms=platforms))
+    judged_by = default_policy() if policy is None else policy
+    broker = Broker(resources, judged_by, anchors, references, trusted_platforms=platforms, issuer=issuer)
+    return Room(broker, SessionService(anchors, references, issuer, trusted_platforms=platforms), keep=keep)
 
 
 def read_resources(folder: Path) -> dict[str, bytes]:
@@ -150,6 +167,7 @@ def create_app(where: Room, *, max_body_bytes: int = MAX_BODY_BYTES, body_timeou
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
     _add_broker(app, where)
     _add_sessions(app, where)
+    attestation_service.add(app, where.broker)
     return app
 
 
@@ -347,6 +365,7 @@ def run(app: FastAPI, host: str, port: int, cert: Path | None = None, key: Path 
         listening = serving.config.bind_socket()
     except SystemExit:
         raise UserMistake(f"cannot listen on {host} port {port}", "choose a free --port, or 0") from None
+    listening.listen()  # who reads the next line may connect at once
     scheme = "https" if cert is not None else "http"
     print(f"serving on {scheme}://{host}:{listening.getsockname()[1]}", flush=True)
     serving.run(sockets=[listening])

@@ -43,6 +43,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _ours)
 
 
 def answer(status: HTTPStatus, kind: str, detail: str, hint: str = "", **more: Any) -> JSONResponse:
@@ -79,3 +80,9 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     kind = {404: "no-such-path", 405: "no-such-method"}.get(int(status), "http")
     hint = "GET /openapi.json lists what there is" if status is HTTPStatus.NOT_FOUND else ""
     return answer(status, kind, f"{request.method} {request.url.path}: {error.detail}", hint, instance=request.url.path)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours: said as one, without what is inside; the server's log has the traceback."""
+    detail = f"{request.method} {request.url.path} met a fault of this program ({type(error).__name__})"
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "fault", detail, "please report it", instance=request.url.path)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any, TypeVar
+from collections import Counter
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from orchestrator.chaos.catalogue import CATALOGUE
 from orchestrator.chaos.checkers import judge
 from orchestrator.chaos.verdict import Verdict, facts_of
-from orchestrator.serve.chronicle import plain
+from orchestrator.serve.chronicle import KEPT_DECISIONS, plain
 from orchestrator.serve.context import Context
 from orchestrator.serve.problems import unknown
 from orchestrator.serve.shown import answers, shown
@@ -50,6 +51,7 @@ def routes(context: Context) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["read"])
     _fleet(router, context)
     _objects(router, context)
+    _broker(router, context)
     _checkers(router, context)
     return router
 
@@ -137,6 +139,27 @@ def _objects(router: APIRouter, context: Context) -> None:
         return shown(
             {**msgspec.structs.asdict(row), "history": [plain(told) for told in context.chronicle.about(name)]}
         )
+
+
+def _broker(router: APIRouter, context: Context) -> None:
+    @router.get("/broker")
+    async def get_broker() -> Response:
+        """Where the fleet's key broker and verifier listen, and how often they decided what."""
+        broker = context.broker
+        counts = Counter(record.event.value for record in broker.audit()) if broker is not None else Counter()
+        url = broker.url if broker is not None else None
+        return shown({"kind": "broker", "schema_version": 1, "url": url, "decisions": dict(sorted(counts.items()))})
+
+    @router.get("/broker/audit")
+    async def get_audit(limit: Annotated[int, Query(ge=1, le=KEPT_DECISIONS)] = 100) -> Response:
+        """The last releases and denials with their reasons, newest first.
+
+        `fleet` holds those to Realms of the run (virtual time), `socket` those to clients of the broker (wall time).
+        """
+        await context.refresh()
+        fleet = [plain(told) for told in reversed(context.chronicle.decisions)]
+        socket = [] if context.broker is None else context.broker.audit()[::-1]
+        return shown({"kind": "broker-audit", "schema_version": 1, "fleet": fleet[:limit], "socket": socket[:limit]})
 
 
 def _checkers(router: APIRouter, context: Context) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 from orchestrator.errors import UserMistake
 from orchestrator.live import LiveSession
 from orchestrator.serve.app import create_app
-from orchestrator.serve.context import Context
+from orchestrator.serve.context import BrokerView, Context
 from orchestrator.serve.guard import Listen, check_token
 
 GRACE_S = 2
@@ -23,6 +23,11 @@ GRACE_S = 2
 def bind(listen: Listen, token: str) -> socket.socket:
     """Take the port, or say why not: in use, not ours, or open to others without a token."""
     check_token(listen, token)
+    return open_socket(listen, "--listen")
+
+
+def open_socket(listen: Listen, option: str) -> socket.socket:
+    """Listen at an address that `option` named. Raises `UserMistake`."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,21 +37,24 @@ def bind(listen: Listen, token: str) -> socket.socket:
     except OSError as error:
         taken.close()
         if error.errno == errno.EADDRINUSE:
-            hint = "another fleet may be up there; choose another port with --listen, or --listen 127.0.0.1:0"
+            hint = f"another fleet may be up there; choose another port with {option}, or {option} 127.0.0.1:0"
             raise UserMistake(f"port {listen.port} is in use", hint) from error
-        raise UserMistake(f"cannot listen at {listen.text}: {error.strerror}", "choose another --listen") from error
+        raise UserMistake(f"cannot listen at {listen.text}: {error.strerror}", f"choose another {option}") from error
     return taken
 
 
 class Server:
     """Serves one session from a thread of its own for as long as the context lasts."""
 
-    def __init__(self, session: LiveSession, taken: socket.socket, token: str = "") -> None:
+    def __init__(
+        self, session: LiveSession, taken: socket.socket, token: str = "", broker: BrokerView | None = None
+    ) -> None:
         host, port = taken.getsockname()[:2]
         self.listen = Listen(host, port)
         self._socket = taken
         self._session = session
         self._token = token
+        self._broker = broker
         self._ready = threading.Event()
         self._failed: BaseException | None = None
         self._server: uvicorn.Server | None = None
@@ -83,7 +91,7 @@ class Server:
             self._ready.set()
 
     async def _serve(self) -> None:
-        context = Context(self._session, self.listen.text)
+        context = Context(self._session, self.listen.text, self._broker)
         app = create_app(context, self._token)
         config = uvicorn.Config(
             app,

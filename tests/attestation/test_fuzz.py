@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attestation import claims, corim, corim_write, cose, ear, eventlog, firmware, jws
+from attestation.container import oci
+from attestation.container.encryption import decrypt_layer, encrypt_layer
+from attestation.container.init_data import read_init_data
+from attestation.container.signature import keys_for
+from attestation.ear_results import Issuer
 from attestation.errors import Refused
-from attestation.kbs import jwe, messages
+from attestation.kbs import jwe, messages, service
 from attestation.keys import Curve, PublicKey, SigningKey, derive_key
 from attestation.stores import ReferenceValues, TrustAnchors, read_anchor_store, read_reference_store
 from attestation.token import decode
+from attestation.trust import Tier
 from attestation.verify import verify
 
 NONCE = bytes(range(64))
@@ -26,6 +34,9 @@ BUDGET = settings(
     max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 SMALL = settings(BUDGET, max_examples=150)
+
+NOBODY, NOTHING = TrustAnchors(), ReferenceValues()
+ISSUER = Issuer(derive_key(b"fuzz", "results", Curve.P256))
 
 READERS: dict[str, Callable[[bytes], object]] = {
     "token": decode,
@@ -45,6 +56,12 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "EAR claims in CBOR": ear.read_cbor_claims,
     "JWS": jws.parse,
     "event log": eventlog.read,
+    "attestation request": lambda data: service.evaluate(data, NOBODY, NOTHING, ISSUER, now_ns=0),
+    "OCI manifest": oci.read_manifest,
+    "OCI configuration": oci.read_diff_ids,
+    "layer": oci.unpack_layer,
+    "init-data": lambda data: read_init_data(data, hashlib.sha512(data).digest()),
+    "image policy": lambda data: keys_for(data.decode("utf-8", "replace"), "registry.example/a/b:c"),
     "JWE": lambda data: jwe.unseal(data, derive_key(b"guest", "tee", Curve.P256)),
 }
 
@@ -198,3 +215,54 @@ def test_a_json_store_of_any_shape_raises_nothing_but_refused() -> None:
     ):
         for name in ("anchors", "references", "KBS attestation"):
             _quiet(READERS[name], json.dumps(document).encode())
+
+
+MUTANTS = 400
+"""Changed copies of each valid input."""
+
+
+def changed(data: bytes, draws: random.Random) -> bytes:
+    """One change of one kind: a flipped bit, bytes cut out, doubled, or put in."""
+    at = draws.randrange(len(data))
+    size = draws.randrange(1, 9)
+    kind = draws.randrange(4)
+    if kind == 0:
+        return data[:at] + bytes([data[at] ^ 1 << draws.randrange(8)]) + data[at + 1 :]
+    if kind == 1:
+        return data[:at] + data[at + size :]
+    if kind == 2:
+        return data[:at] + data[at : at + size] + data[at:]
+    return data[:at] + draws.randbytes(size) + data[at:]
+
+
+def test_changed_inputs_of_every_kind_are_refused_and_counted(
+    token: bytes, anchors: TrustAnchors, record_property: Callable[[str, object], None]
+) -> None:
+    guest, signer = derive_key(b"guest", "tee", Curve.P256), ISSUER.key
+    result = ear.Ear(
+        issued_at=1,
+        verifier=ear.VerifierId(build="b", developer="d"),
+        submods={"a": ear.Submod(status=Tier.AFFIRMING)},
+    )
+    layer, blob = encrypt_layer(b"layer" * 100, bytes(32), "kbs:///a/b/c", bytes(60), {})
+    init = b'version = "0.1.0"\nalgorithm = "sha512"\n[data]\n"a" = "b"\n'
+    rpv = hashlib.sha512(init).digest()
+    kinds: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
+        "token": (token, lambda data: verify(data, anchors, NONCE)),
+        "EAR as JWT": (ear.sign_jwt(result, signer).encode(), lambda data: ear.verify_jwt(data, signer.public)),
+        "EAR as CWT": (ear.sign_cwt(result, signer), lambda data: ear.verify_cwt(data, signer.public)),
+        "JWE": (jwe.seal(b"secret", guest.public, bytes(32)), lambda data: jwe.unseal(data, guest)),
+        "layer": (blob, lambda data: decrypt_layer(layer, data, bytes(32))),
+        "init-data": (init, lambda data: read_init_data(data, rpv)),
+    }
+    inputs = 0
+    for name, (valid, reader) in kinds.items():
+        reader(valid)
+        draws = random.Random(name)
+        for _ in range(MUTANTS):
+            data = changed(valid, draws)
+            if data != valid:
+                inputs += 1
+                assert _refusal(reader, data) is not None, (name, data.hex())
+    record_property("fuzz_inputs_attestation", inputs)
+    assert inputs > 0.95 * MUTANTS * len(kinds)

@@ -143,3 +143,10 @@ def test_only_a_realm_of_edition_2_0_that_says_allow_lets_its_firmware_be_exchan
     (realm,) = one.state.realms.values()
     realm.flags |= policy << LFA_POLICY_SHIFT
     assert later.lfa_disallowing == disallowing
+
+
+def test_a_host_that_is_too_old_refuses_the_image_before_it_is_staged(world: Any, kit: Any) -> None:
+    image = kit.firmware_image("RMM", "1.1.0", needs={"host": "1.0.1"})
+    assert world.do("m", c.Prime(image), 5 * S).code == "host-too-old"
+    assert world.do("m", c.StageFirmware(image)).code == "host-too-old"
+    assert primed(world, kit, needs={"host": "1.0.0"}) == c.Primed("RMM", "1.1.0")

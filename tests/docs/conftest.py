@@ -8,7 +8,7 @@ before them gives, like "Save this as `again.py`", or run at once. Comments stee
     <!-- until COMMAND shows PATTERN -->         ask until the output matches
     <!-- end what is in the background -->       Ctrl-C there
     <!-- not run: WHY -->                        the next block is left out
-    <!-- first COMMAND -->                       what the reader has done before coming here
+    <!-- first COMMAND -->                       done before coming here; the `text` block that follows is its output
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 200.0
 _PART = re.compile(
     r"<!-- (?P<comment>.*?) -->"
-    r"|^```(?P<kind>console|python|yaml)\n(?P<body>.*?)^```"
+    r"|^```(?P<kind>console|python|yaml|text)\n(?P<body>.*?)^```"
     r"|[Ss]ave this as `(?P<file>[\w.-]+)`",
     re.MULTILINE | re.DOTALL,
 )
+
+
+_WALL = re.compile(r"(virtual s in )[0-9.]+")
+"""The one number of a run's report that is another each time."""
 
 
 class Walk:
@@ -43,6 +47,7 @@ class Walk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ran: list[str] = []
+        self._first = ""
         self._ports = {"9464": _free_port(), "9090": _free_port()}
         self._behind: list[subprocess.Popen[str]] = []
         for name in ("clusters", "dashboards", "docs"):
@@ -88,7 +93,10 @@ class Walk:
         self._behind.clear()
 
     def _block(self, kind: str, body: str, file: str, behind: bool) -> None:
-        if kind == "console":
+        if kind == "text" and self._first:
+            self._run(self._first, [_WALL.sub(r"\1...", line) for line in body.splitlines() if line.strip()])
+            self._first = ""
+        elif kind == "console":
             for command, promise in _commands(body):
                 self._start(command) if behind else self._run(command, promise)
         elif file:
@@ -101,7 +109,7 @@ class Walk:
         if comment == "end what is in the background":
             self.close()
         elif done := re.fullmatch(r"first (.+)", comment):
-            self._run(done[1], [])
+            self._first = done[1]
         elif asked := re.fullmatch(r"until (.+?) shows (.+)", comment):
             self._until(asked[1], asked[2])
 

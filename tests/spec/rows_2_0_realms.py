@@ -373,6 +373,14 @@ ALWAYS_REFUSED: tuple[Row, ...] = (
         {**GATE, **conditions(cancel=(INPUT, put("handle", 0)))},
     ),
     Row(
+        Rmi2.GPT_L1_DESTROY, lambda door: {"addr": 0},
+        {**GATE, **conditions(
+            addr_bound=(INPUT, put("addr", 1 << 52)),
+            addr_align=(INPUT, add("addr", PAGE)),
+            l1_platform=(GLOBAL, lambda door, args: None),
+        )},
+    ),
+    Row(
         Rmi2.GPT_L1_CREATE, lambda door: {"addr": 0},
         {**GATE, **conditions(addr_align=(INPUT, add("addr", PAGE)), l1_exists=(GPT, put("addr", 0)))},
         (frozenset(("addr_align", "l1_exists")),),

@@ -44,6 +44,7 @@ def enter(core: Core, rec_pa: int, run_ptr: int) -> Answer:
     if refusal is not None:
         return refusal
     running = RunningRec(core, rec_pa, core.pe)
+    plane.take_interrupts(running)
     try:
         answer = _answer_last_exit(running, entry)
         if answer is None:
@@ -52,6 +53,7 @@ def enter(core: Core, rec_pa: int, run_ptr: int) -> Answer:
             return answer
     finally:
         rec.running = False
+        plane.leave_interrupts(running)
     describe_exit(running, 0)
     try:
         core.memory.write(World.NS, run_ptr + RUN_EXIT_OFFSET, running.exit.encode())
@@ -82,15 +84,9 @@ def _answer_last_exit(running: RunningRec, entry: RecEnter2) -> Answer | None:
     answer_abort(running, inject_sea=inject_sea, emulate=emulate, value=entry.gprs[0])
     if rec.host_call_ipa is not None and not answer_host_call(running, entry.gprs):
         return SUCCESS
-    if rec.active_plane and entry.flags & _TO_P0:
-        forced = PlaneExitReason.SYNC if running.core.quirks.forced_p0_is_sync else PlaneExitReason.HOST
-        sea = entry.flags & RecEnterFlags2.INJECT_SEA
-        missing = plane.stop(running, PlaneExitReason.SYNC if sea else forced, rec.last_exit)
-        if missing is not None:
-            if running.core.quirks.forced_p0_fails:
-                return INPUT
-            emulated_stage2_abort(running, missing, plane.run_page_of(rec))
-            return SUCCESS
+    stopped = _stop_plane(running, entry.flags)
+    if stopped is not None:
+        return stopped
     answer_ripas(rec, reject=bool(entry.flags & RecEnterFlags2.RIPAS_RESPONSE))
     _answer_permissions(running, bool(entry.flags & RecEnterFlags2.S2AP_RESPONSE))
     answer_register_access(rec, entry.gprs[0])
@@ -99,6 +95,27 @@ def _answer_last_exit(running: RunningRec, entry: RecEnter2) -> Answer | None:
         rec.trap_wfi = bool(entry.flags & RecEnterFlags2.TRAP_WFI)
         rec.trap_wfe = bool(entry.flags & RecEnterFlags2.TRAP_WFE)
     return None
+
+
+def _stop_plane(running: RunningRec, flags: int) -> Answer | None:
+    """Give control to P0 if the Host forces it, injects an abort, or if P0 has interrupts to look at."""
+    rec, forced_is_sync = running.state, running.core.quirks.forced_p0_is_sync
+    if not rec.active_plane:
+        return None
+    if flags & _TO_P0:
+        host = PlaneExitReason.SYNC if forced_is_sync else PlaneExitReason.HOST
+        reason = PlaneExitReason.SYNC if flags & RecEnterFlags2.INJECT_SEA else host
+        missing = plane.stop(running, reason, rec.last_exit)
+    elif plane.interrupts_wait_for_p0(rec):
+        missing = plane.stop(running, PlaneExitReason.IRQ, LastExit())
+    else:
+        return None
+    if missing is None:
+        return None
+    if running.core.quirks.forced_p0_fails:
+        return INPUT
+    emulated_stage2_abort(running, missing, plane.run_page_of(rec))
+    return SUCCESS
 
 
 def _answer_permissions(running: RunningRec, reject: bool) -> None:

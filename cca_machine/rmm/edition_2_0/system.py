@@ -6,7 +6,7 @@ from cca_machine.abi.rmi2 import RMM_CONFIG, MemoryCategory, Rmi2Status, Trackin
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_MASK
 from cca_machine.hardware.gpt import L0_REGION_BYTES, GranuleProtectionFault, World
 from cca_machine.rmm.core import Core
-from cca_machine.rmm.edition_2_0.answers import GPT, INPUT, SUCCESS, Answer, success
+from cca_machine.rmm.edition_2_0.answers import GLOBAL, GPT, INPUT, SUCCESS, Answer, success
 from cca_machine.rmm.edition_2_0.checks import host_page
 from cca_machine.rmm.versions import negotiate
 
@@ -69,6 +69,13 @@ def tracking_get(core: Core, start: int, end: int) -> Answer:
     if state is Tracking.NONE:
         reach = min((bank.base for bank, _ in known if bank.base > start), default=end)
     return success(category, state, end if core.quirks.tracking_end_echoed else min(reach, end))
+
+
+def gpt_l1_destroy(core: Core, addr: int) -> Answer:
+    """GPT_L1_DESTROY: the L1 tables are the platform's, which a Host cannot take away."""
+    if addr >> core.features.pa_width or addr % L0_REGION_BYTES:
+        return INPUT
+    return GLOBAL
 
 
 def gpt_l1_create(core: Core, addr: int) -> Answer:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cca_machine.abi.rmi2 import COMMANDS_2_0, DEVICE_COMMANDS, Rmi2
-from cca_machine.abi.smc import Registers
+from cca_machine.abi.smc import NOT_SUPPORTED, Registers
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_2_0 import (
     devices,
@@ -45,6 +45,7 @@ _HANDLERS: dict[Rmi2, Handler] = {
     Rmi2.RMM_ACTIVATE: system.activate,
     Rmi2.GRANULE_TRACKING_GET: system.tracking_get,
     Rmi2.GPT_L1_CREATE: system.gpt_l1_create,
+    Rmi2.GPT_L1_DESTROY: system.gpt_l1_destroy,
     Rmi2.GRANULE_RANGE_DELEGATE: granule.delegate,
     Rmi2.GRANULE_RANGE_UNDELEGATE: granule.undelegate,
     Rmi2.REALM_CREATE: realm.create,
@@ -108,6 +109,8 @@ def _door(fid: Rmi2, handler: Handler, count: int) -> Callable[..., Registers]:
 
     def serve(core: Core, *registers: int) -> Registers:
         *x1_to_x7, core.pe = registers
+        if fid is Rmi2.GPT_L1_DESTROY and core.quirks.l1_destroy_unknown:
+            return echoed((NOT_SUPPORTED,), tuple(x1_to_x7))
         served = always or core.state.active is not before
         result = handler(core, *x1_to_x7[:count]) if served else GLOBAL
         return echoed(result, tuple(x1_to_x7))

@@ -69,6 +69,9 @@ def test_tracking_tells_where_memory_is_and_how_far() -> None:
         assert door.call(Rmi2.GRANULE_TRACKING_GET, start, end)[0] == INPUT
     assert door.call(Rmi2.GPT_L1_CREATE, DRAM.base)[0] == GPT
     assert door.call(Rmi2.GPT_L1_CREATE, DRAM.base + PAGE)[0] == INPUT
+    assert door.call(Rmi2.GPT_L1_DESTROY, DRAM.base)[0] == GLOBAL
+    firmware = Door2(TF_RMM_2_0)
+    assert firmware.call(Rmi2.GPT_L1_DESTROY, DRAM.base, 2, 3, 4)[:5] == (NOT_SUPPORTED, 0, 0, 0, 4)
 
 
 def test_a_machine_without_devices_reports_none_and_knows_no_device_command() -> None:

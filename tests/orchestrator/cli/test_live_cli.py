@@ -82,10 +82,16 @@ def test_what_is_asked_for_is_done_or_refused_with_the_reason(terminal: Terminal
     assert "no fault is called" in terminal.say("fault", "inject", "machine.fry", "--rack", "r1", code=2).stderr
     started = terminal.json("rollout", "start", "rmm-1.0.1", "--wave", "1", "--wave", "100%", "--bake", "2h")
     assert started["subjects"] == ["rollout-2"]
+    options = ("--max-unavailable", "2", "--window", "1h..2h", "--freeze", "80min..90min", "--max-failures", "1")
+    calendar = terminal.json("rollout", "start", "rmm-1.0.1", *options)
+    assert calendar["accepted"] is True
+    assert terminal.json("rollout", "abort", calendar["subjects"][0])["accepted"] is True
+    assert "FROM..TO" in terminal.say("rollout", "start", "rmm-1.0.1", "--window", "1h", code=2).stderr
+    assert "is not a duration" in terminal.say("rollout", "start", "rmm-1.0.1", "--freeze", "a..b", code=2).stderr
     assert terminal.json("rollout", "pause", "rollout-2")["accepted"] is True
     assert terminal.json("rollout", "status", "rollout-2")["stage"] == "paused"
     assert terminal.json("rollout", "abort", "rollout-2")["accepted"] is True
-    assert "web: 6 to 8" not in terminal.say("apply", SMALL, "--dry-run").stdout
+    assert "realms.web.count: 6 to 8" not in terminal.say("apply", SMALL, "--dry-run").stdout
 
 
 def test_top_shows_every_machine(terminal: Terminal) -> None:
@@ -95,7 +101,7 @@ def test_top_shows_every_machine(terminal: Terminal) -> None:
 
 
 def test_an_interrupt_ends_the_fleet_cleanly_and_the_run_replays_to_its_digest(tmp_path: Path) -> None:
-    up = start(tmp_path, "--speed", "50")
+    up = start(tmp_path, "--speed", "5")
     up.json("scale", "web", "3")
     up.json("realm", "migrate", "db-001")
     up.process.send_signal(signal.SIGINT)

@@ -176,6 +176,17 @@ def test_what_happened_so_far_can_be_asked_while_the_run_goes_on(fleet: Fleet) -
         fleet.explain("web-9")
 
 
+def test_checkers_can_be_asked_in_the_middle_and_at_the_end(fleet: Fleet) -> None:
+    with fleet.fault("machine.freeze", machine="r1-std-01"):
+        fleet.advance("3s")
+        middle = fleet.check("alive-once", "recovered")
+    assert {name: verdict.outcome for name, verdict in middle.items()} == {"alive-once": "pass", "recovered": "unknown"}
+    fleet.finish(after="2min")
+    assert {verdict.outcome for verdict in fleet.check().values()} == {"pass"}
+    with pytest.raises(UnknownName, match="did you mean 'recovered'"):
+        fleet.check("recoverd")
+
+
 def test_importing_the_package_brings_neither_polars_nor_plotly_nor_ray() -> None:
     program = (
         "import sys, orchestrator; light = set(sys.modules); from orchestrator import open_fleet;"

@@ -129,11 +129,13 @@ def test_a_fault_shows_on_its_machine_while_the_control_plane_is_not_told(up: An
 def test_a_changed_file_is_shown_as_a_difference_first_and_then_applied(up: Any) -> None:
     text = (Path(up.session.run_dir) / "cluster.yaml").read_text().replace("count: 3", "count: 4")
     dry = up.post("/apply", text=text, dry_run=True).json()
-    assert (dry["changes"]["db"], dry["applied"]) == ({"from": 3, "to": 4}, False)
+    assert (dry["changes"]["realms.db.count"], dry["applied"]) == ({"from": 3, "to": 4}, False)
     assert "db-004" in up.post("/apply", text=text).json()["subjects"]
     up.post("/scale", kind="db", count=3)
     fixed = problem(up.post("/apply", text=text.replace("8GiB", "4GiB")), 409)
-    assert fixed["detail"] == "profiles differs"
+    assert fixed["detail"] == "profiles.std.memory: only a new run can change it"
+    shown = up.post("/apply", text=text.replace("8GiB", "4GiB"), dry_run=True).json()["changes"]
+    assert "only a new run" in shown["profiles.std.memory"]["refused"]
     broken = problem(up.post("/apply", text=text.replace("count: 4", "cuont: 4")), 422)
     assert "did you mean 'count'?" in broken["problems"][0]["hint"]
 

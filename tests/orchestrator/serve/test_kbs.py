@@ -335,7 +335,7 @@ def test_the_app_keeps_to_its_own_description(room: kbs.Room) -> None:
     operations = [each.ok() for each in schema.get_all_operations()]
     for operation in operations:
         BUDGET(given(case=operation.as_strategy())(check))()
-    assert len(operations) == 8
+    assert len(operations) == 9
     assert len(tried) >= 60
     print(f"{len(tried)} generated requests")
 

@@ -290,6 +290,14 @@ REALMS: dict[Rmi2, tuple[Check, ...]] = {
         Check("end_align", "end is not aligned to 4 KiB", lambda c: bool(c["end"] & GRANULE_MASK)),
         Check("size_valid", "end is not above start", lambda c: c["end"] <= c["start"]),
     ),
+    Rmi2.GPT_L1_DESTROY: (
+        Check("addr_bound", "addr is no physical address", lambda c: bool(c["addr"] >> c.core.features.pa_width)),
+        Check(
+            "addr_align", "addr is not aligned to an entry of the L0 table",
+            lambda c: bool(c["addr"] % L0_REGION_BYTES),
+        ),
+        Check("l1_platform", "the L1 table is the platform's, not the Host's", lambda c: True),
+    ),
     Rmi2.GPT_L1_CREATE: (
         Check(
             "addr_align", "addr is not aligned to an entry of the L0 table",

@@ -1,0 +1,8 @@
+"""Guests behind the raw door use the same Host as the specification tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "spec"))
