@@ -49,7 +49,7 @@ def control_plane(
     revocations = [event for event in made.cluster.events if isinstance(event, RevokeEvent)]
     recovery = TcbRecovery(revocations, verifier, partial(revoked_by, made.firmware, made.cluster, made.seed))
     realms = RealmController(store, verifier)
-    controllers = [recovery, health, *rollouts, MigrationController(store), realms, *others]
+    controllers: list[Controller] = [recovery, health, *rollouts, MigrationController(store), realms, *others]
     return ControlPlane(store, controllers, verifier, health)
 
 
