@@ -158,10 +158,11 @@ class LeasesKept(Struct, frozen=True, tag="leases-kept"):
 
 
 class OpenExport(Struct, frozen=True, tag="open-export"):
-    """Source side of a migration (modelled): pause the Realm, seal its state, send it to `peer`.
+    """Source side of a migration (modelled): agree with `peer` on keys and send it the Realm.
 
-    `peer_rak` is the COSE_Key of the peer's RAK as the control plane verified it at the peer's boot. With `precopy`,
-    memory crosses in rounds while the Realm runs, and only the rest once it is paused.
+    `peer_rak` is the COSE_Key of the peer's RAK as the control plane verified it; `witness` that of the lineage
+    witness, whose decision at `generation` is the only one that counts. Until everything is sealed the source gives up
+    by itself at `deadline_ns`. `terms` say how memory crosses.
     """
 
     session: str
@@ -169,42 +170,71 @@ class OpenExport(Struct, frozen=True, tag="open-export"):
     incarnation: int
     peer: str
     peer_rak: bytes
-    precopy: Terms | None = None
+    witness: bytes
+    generation: int
+    deadline_ns: int
+    terms: Terms
 
 
 class OpenImport(Struct, frozen=True, tag="open-import"):
-    """Destination side of a migration (modelled): accept the Realm described by `realm` from `peer`."""
+    """Destination side of a migration (modelled): build a shell for the Realm described by `realm`, fed by `peer`.
+
+    `lease_until_ns` is the lease under which the Realm may run here once the witness granted it; the rest is as in
+    `OpenExport`.
+    """
 
     session: str
     realm: RealmSpec
     peer: str
     peer_rak: bytes
+    witness: bytes
+    generation: int
+    deadline_ns: int
+    lease_until_ns: int
 
 
-class CommitImport(Struct, frozen=True, tag="commit-import"):
-    """The control plane's one decision: the destination may run the Realm; the source never again."""
+class SettleSession(Struct, frozen=True, tag="settle-session"):
+    """Say how the session ended here. An end that waits asks the witness; one that never was cannot be opened any more.
+
+    If the Realm runs or will run here, it may until `lease_until_ns`.
+    """
 
     session: str
     lease_until_ns: int
 
 
-class AbortImport(Struct, frozen=True, tag="abort-import"):
-    """The destination forgets the session; refused after a commit."""
+class OpenLineage(Struct, frozen=True, tag="open-lineage"):
+    """To the witness (modelled): a session may take the Realm from `source` to `target`, until `deadline_ns`."""
 
     session: str
+    lineage: str
+    generation: int
+    source: str
+    target: str
+    deadline_ns: int
 
 
-class ResumeExport(Struct, frozen=True, tag="resume-export"):
-    """The source runs the Realm again; only sent when no commit was ever ordered."""
-
-    session: str
-    lease_until_ns: int
-
-
-class DiscardExport(Struct, frozen=True, tag="discard-export"):
-    """The source destroys its paused copy after the destination runs."""
+class EndSession(Struct, frozen=True, tag="end-session"):
+    """To the witness (modelled): end the session if it can still be ended; `fenced`: the target was surely reset."""
 
     session: str
+    lineage: str
+    why: str
+    fenced: bool = False
+
+
+class AskLineage(Struct, frozen=True, tag="ask-lineage"):
+    """To the witness (modelled): repeat what was decided about the session, if it was."""
+
+    session: str
+    lineage: str
+
+
+class Nudge(Struct, frozen=True, tag="nudge"):
+    """A session's own clock (modelled): its machine put it on the agenda; `tick` says which hand."""
+
+    session: str
+    tick: int
 
 
 class Prime(Struct, frozen=True, tag="prime"):
@@ -244,8 +274,9 @@ class Reboot(Struct, frozen=True, tag="reboot"):
 
 
 Command: TypeAlias = (
-    Launch | Attest | DeliverSecret | Stop | RenewLeases | LeasesKept | OpenExport | OpenImport | CommitImport
-    | AbortImport | ResumeExport | DiscardExport | Prime | Activate | Cancel | StageFirmware | UnstageFirmware | Reboot
+    Launch | Attest | DeliverSecret | Stop | RenewLeases | LeasesKept | OpenExport | OpenImport
+    | SettleSession | OpenLineage | EndSession | AskLineage
+    | Prime | Activate | Cancel | StageFirmware | UnstageFirmware | Reboot
 )  # fmt: skip
 
 
@@ -273,7 +304,7 @@ class Heal(Struct, frozen=True, tag="heal"):
 
 
 Fault: TypeAlias = Inject | Heal
-Input: TypeAlias = Command | Parcel | Fault
+Input: TypeAlias = Command | Parcel | Fault | Nudge
 
 
 # -- outcomes: what a machine answers ---------------------------------------------------------------------------------
@@ -343,16 +374,10 @@ class Stopped(Struct, frozen=True, tag="stopped"):
 
 
 class ExportReady(Struct, frozen=True, tag="export-ready"):
-    """Everything is sealed and sent; the Realm stays paused until the control plane decides."""
+    """The start token is sent; the Realm stays paused until the witness decides."""
 
     session: str
     sent_bytes: int
-
-
-class ImportReady(Struct, frozen=True, tag="import-ready"):
-    """Everything arrived and was opened; the destination asks for the decision."""
-
-    session: str
 
 
 class Imported(Struct, frozen=True, tag="imported"):
@@ -364,11 +389,28 @@ class Imported(Struct, frozen=True, tag="imported"):
 
 
 class SessionClosed(Struct, frozen=True, tag="session-closed"):
-    """A migration session ended on this side: `how` is aborted, resumed, discarded or failed."""
+    """A migration session is over on this side: `how` is active, scrubbed, gone, failed or unknown."""
 
     session: str
     how: str
     why: str = ""
+
+
+class LineageOffered(Struct, frozen=True, tag="lineage-offered"):
+    """The witness lets the session begin."""
+
+    session: str
+
+
+class LineageDecided(Struct, frozen=True, tag="lineage-decided"):
+    """What the witness decided: `decision` is grant or abort, `verdict` the signed form."""
+
+    session: str
+    decision: str
+    generation: int
+    holder: str
+    decided_ns: int
+    verdict: bytes
 
 
 class Primed(Struct, frozen=True, tag="primed"):
@@ -417,8 +459,8 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 
 Outcome: TypeAlias = (
-    Booted | Heartbeat | Launched | Attested | Serving | Stopped | ExportReady | ImportReady | Imported
-    | SessionClosed | Primed | Activated | Staged | Rebooting | Refused
+    Booted | Heartbeat | Launched | Attested | Serving | Stopped | ExportReady | Imported
+    | SessionClosed | LineageOffered | LineageDecided | Primed | Activated | Staged | Rebooting | Refused
 )  # fmt: skip
 Output: TypeAlias = Outcome | Parcel
 
@@ -541,6 +583,7 @@ class SessionStep(Struct, frozen=True, tag="migration.step"):
     role: str
     state: str
     sent_bytes: int = 0
+    why: str = ""
 
 
 class MigrationRound(Struct, frozen=True, tag="migration.round"):
@@ -568,6 +611,18 @@ class MigrationPaused(Struct, frozen=True, tag="migration.paused"):
     why: str
 
 
+class LineageStep(Struct, frozen=True, tag="migration.lineage"):
+    """The witness (modelled) moved a lineage along its table; `decision` is grant or abort once it took one."""
+
+    session: str
+    lineage: str
+    state: str
+    generation: int
+    holder: str
+    decision: str = ""
+    why: str = ""
+
+
 class CommandRefused(Struct, frozen=True, tag="command.refused"):
     command: str
     subject: str
@@ -578,7 +633,8 @@ class CommandRefused(Struct, frozen=True, tag="command.refused"):
 Record: TypeAlias = (
     MachineBooted | MachineLost | MachineHung | MachineFrozen | MachineThawed | RealmBuilt | RmiCalls | RealmLive
     | RealmStill | RealmEvidence | PodStepped | PodRefused | RealmDestroyed | FirmwareActivated | FirmwareBooted
-    | MachineRebooting | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused | CommandRefused
+    | MachineRebooting | FirmwareRefused | SessionStep | MigrationRound | MigrationPaused
+    | LineageStep | CommandRefused
 )  # fmt: skip
 
 

@@ -113,6 +113,7 @@ COSTS: tuple[Cost, ...] = (
     Cost("migration.page-export", 1_500, "granule", "AES-256-GCM and a share of the call", _D),
     Cost("migration.page-import", 1_500, "granule", "AES-256-GCM and a share of the call", _D),
     Cost("migration.import-realm", 20_000, "call", "as realm-create", _X),
+    Cost("migration.export-rec", 15_000, "call", "as rec-create", _X),
     Cost("migration.import-rec", 15_000, "call", "as rec-create", _X),
 )  # fmt: skip
 

@@ -286,10 +286,8 @@ class Machine:
         assert self._state.running is not None
         lost, running = self._built(), self._state.running
         self._forget_plans()
-        for session in running.sessions.sessions.values():
-            if session.state not in self._on().migration.closed:
-                session.state = "failed"
-                self.later(self._now_ns, Say(CONTROL, SessionClosed(session.session, "failed", "the RMM failed")))
+        for session in running.sessions.lose(self._on().migration.closed):
+            self.later(self._now_ns, Say(CONTROL, SessionClosed(session.session, session.state, session.why)))
         running.host.realms, running.guests.guests = {}, {}
         running.host.blackout, running.host.lease_timer_ns = False, 0
         self._state.pes, self._state.locks = [self._now_ns] * len(self._state.pes), {}

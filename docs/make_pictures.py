@@ -1,8 +1,8 @@
 """Make the pictures of the documentation: `make pictures`, or `python docs/make_pictures.py FOLDER`.
 
 Live fleets are brought up, a machine is broken as in the tutorial, and a real Chromium photographs the page; then the
-time line of that run. What is seen depends on where a fleet stands when the shutter clicks, so two runs of this are
-alike, not equal. Needs Chromium and playwright.
+time line of that run, and the report of the quickstart. What is seen of a live fleet depends on where it stands when
+the shutter clicks, so two runs of this are alike, not equal. Needs Chromium and playwright.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SMALL, QUICKSTART = (ROOT / "clusters" / f"{name}.yaml" for name in ("small", "quickstart"))
 BROKEN = "r2-std-01"
-NAMES = ("fleet.png", "page.png", "page-fault.png", "page-realm.png", "timeline.png")
+NAMES = ("fleet.png", "page.png", "page-fault.png", "page-realm.png", "report.png", "timeline.png")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 SIZE = {"width": 1360, "height": 760}
@@ -64,6 +64,7 @@ def photograph(folder: Path, browser: Any, scratch: Path) -> None:
     with up(SMALL, 20, scratch / "live") as api:
         _fault(folder, browser, api)
     _timeline(folder / "timeline.png", browser, scratch / "live", scratch)
+    _report(folder / "report.png", browser, scratch / "finished")
 
 
 @contextmanager
@@ -132,6 +133,17 @@ def _timeline(file: Path, browser: Any, run: Path, scratch: Path) -> None:
     page = browser.new_page(viewport={"width": 1200, "height": 330})
     page.goto((scratch / "timeline.html").as_uri())
     page.wait_for_selector(".bars path")
+    page.screenshot(path=file)
+    page.close()
+
+
+def _report(file: Path, browser: Any, run: Path) -> None:
+    """Head and time line of the quickstart's report."""
+    command = [sys.executable, "-m", "orchestrator.cli", "run", str(QUICKSTART), "--fleet", "local", "--out", str(run)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    page = browser.new_page(viewport={"width": 1280, "height": 1290}, color_scheme="light")
+    page.goto((run / "report.html").as_uri())
+    page.wait_for_function("document.querySelectorAll('.ticks span').length > 4")
     page.screenshot(path=file)
     page.close()
 

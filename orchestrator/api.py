@@ -29,9 +29,9 @@ from attestation.stores import write_anchor_store
 from node.errors import RayUnavailable
 from orchestrator import rundir
 from orchestrator.assembly import Assembly, assemble
-from orchestrator.chaos.checkers import judge
+from orchestrator.chaos.checkers import CHECKERS, judge
 from orchestrator.chaos.history import Line, read
-from orchestrator.chaos.verdict import Case, Outcome, Verdict, facts_of
+from orchestrator.chaos.verdict import Case, Facts, Outcome, Verdict, facts_of
 from orchestrator.cluster.load import Loaded, load_text
 from orchestrator.cluster.quantities import parse_duration
 from orchestrator.cluster.schema import Cluster
@@ -49,10 +49,15 @@ from orchestrator.metrics.collect import Carried, collect, sample_every
 from orchestrator.metrics.export import write_metrics
 from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.metrics.process import Process
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.operator_desk import Answer
 from orchestrator.plan import plan, trust_anchors
 from orchestrator.progress import Watch
+from orchestrator.report.page.facts import ReportFacts
+from orchestrator.report.stored import META as ENDING
+from orchestrator.report.stored import Ending
 from orchestrator.report.summary import Summary, summarise
+from orchestrator.report.writing import page_of, write_page
 
 RUNS = Path("runs")
 STATUS_EVERY_BEATS = 10
@@ -233,7 +238,7 @@ class Run:
             self.assembly.control.store.scoring = self.extensions.score
             self.engine = Engine(
                 self.cluster.control.beat,
-                self.fleet,
+                WitnessedFleet(self.fleet, witness_of(self.plan.secret)),
                 self.assembly.control,
                 self.assembly.links,
                 self.trace,
@@ -377,9 +382,32 @@ class Run:
         every_ns = sample_every(self.until_ns)
         samples = collect(lines, facts_of_fleet, end_ns, every_ns=every_ns, verdicts=verdicts, carried=self.carried)
         write_metrics(self.path / rundir.METRICS, samples)
+        ending = self._ending(result, facts)
+        self.store.set_meta(ENDING, ending.encode())
+        page = page_of(lines, ReportFacts(ending, self.cluster, result.summary, result.verdicts))
+        write_page(self.path / rundir.REPORT, page)
         self._write_manifest("interrupted" if interrupted else "finished", result)
         self.close()
         return result
+
+    def _ending(self, result: RunResult, judged: Facts) -> Ending:
+        """What the run's file keeps of its end, so that the report can be made again from it."""
+        return Ending(
+            name=result.name,
+            seed=result.seed,
+            repeat=result.repeat,
+            trace_digest=result.trace_digest,
+            records=self.trace.count,
+            cluster_sha256=self._cluster_sha256(),
+            interrupted=result.interrupted,
+            versions=self._versions,
+            judged=judged,
+            brought=result.verdicts[len(CHECKERS) :],
+            extensions=self.extensions.named,
+        )
+
+    def _cluster_sha256(self) -> str:
+        return hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest()
 
     def _stored_lines(self) -> list[Line]:
         """The whole trace out of the run's file, read once; while it ran, the head kept none of it."""
@@ -438,7 +466,7 @@ class Run:
             "actor_pids": self.fleet.pids(),
             "actor_hosts": self.fleet.hosts(),
             "head_pid": os.getpid(),
-            "cluster_sha256": hashlib.sha256((self.path / rundir.CLUSTER).read_bytes()).hexdigest(),
+            "cluster_sha256": self._cluster_sha256(),
             "versions": self._versions,
         }
         if self._forked is not None:

@@ -30,6 +30,7 @@ from orchestrator.engine.run_store import RunReader
 from orchestrator.engine.trace import Trace
 from orchestrator.errors import UserMistake
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 
 
@@ -42,7 +43,7 @@ def stand(standing: Standing) -> Standing:
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as fleet:
         engine = Engine(
             cluster.control.beat,
-            fleet,
+            WitnessedFleet(fleet, witness_of(made.secret)),
             parts.control,
             parts.links,
             trace,

@@ -45,6 +45,34 @@ class MigrateRealm(Struct, frozen=True, tag="migrate-realm", forbid_unknown_fiel
     to: str = ""
 
 
+class CancelMigration(Struct, frozen=True, tag="cancel-migration", forbid_unknown_fields=True):
+    """End an open migration session (modelled), if the lineage witness still can: the Realm stays where it is."""
+
+    session: str
+
+
+class DrainMachines(Struct, frozen=True, tag="drain-machines", forbid_unknown_fields=True):
+    """Empty a machine, or evacuate a rack (one of the two is given); `dry_run` only plans."""
+
+    machine: str = ""
+    rack: str = ""
+    dry_run: bool = False
+
+
+class RebalanceFleet(Struct, frozen=True, tag="rebalance-fleet", forbid_unknown_fields=True):
+    """Even out loads (`goal` spread) or empty the least used machines (pack) with at most `budget` moves."""
+
+    goal: str = "spread"
+    budget: int = 10
+    dry_run: bool = False
+
+
+class EndDrain(Struct, frozen=True, tag="end-drain", forbid_unknown_fields=True):
+    """Give a drain or a rebalancing up: cordons are taken back, its sessions are ended if they still can be."""
+
+    drain: str
+
+
 class ScaleKind(Struct, frozen=True, tag="scale-kind", forbid_unknown_fields=True):
     """Launch or stop Realms of a kind until `count` of them are wanted; the highest numbers are stopped first."""
 
@@ -161,6 +189,10 @@ Input: TypeAlias = (
     | StopRealm
     | DeleteRealm
     | MigrateRealm
+    | CancelMigration
+    | DrainMachines
+    | RebalanceFleet
+    | EndDrain
     | ScaleKind
     | ApplyCounts
     | ApplyFile

@@ -27,6 +27,8 @@ from orchestrator.firmware.phases import Cue, Stage
 from orchestrator.firmware.rollout import IN_THE_WAY, Rollout
 from orchestrator.firmware.rollouts import Rollouts
 from orchestrator.migration.admission import Declined, admit
+from orchestrator.migration.drain import GOALS
+from orchestrator.migration.phases import UNDECIDED
 from orchestrator.operator_deeds import (
     read_fault,
     read_revocation,
@@ -36,7 +38,7 @@ from orchestrator.operator_deeds import (
     wrong_rollout,
 )
 from orchestrator.reconcile import reconcile, sentences
-from orchestrator.store import MigrationRequest, RealmState, RealmView, Store
+from orchestrator.store import DrainRequest, MigrationRequest, RealmState, RealmView, Store
 
 MOST_AT_ONCE = 10_000
 """Realms that one input may launch."""
@@ -150,6 +152,40 @@ class OperatorDesk:
             raise Refusal("conflict", verdict.why, f"rule {verdict.rule}")
         store.request_migration(realm.name, body.to, i.OPERATOR)
         return Done((realm.name, verdict.target), f"{realm.name} moves from {realm.machine} to {verdict.target}")
+
+    def _cancel(self, store: Store, body: i.CancelMigration) -> Done:
+        _known("session", body.session, store.sessions)
+        session = store.sessions[body.session]
+        if session.phase not in UNDECIDED:
+            raise Refusal("conflict", f"{body.session} is {session.phase}: it is decided", "the decision stands")
+        store.request_cancel(body.session, f"{i.OPERATOR} cancelled it")
+        return Done((session.realm, body.session), f"the witness is asked to end {body.session}")
+
+    def _drain(self, store: Store, body: i.DrainMachines) -> Done:
+        if bool(body.machine) == bool(body.rack):
+            raise Refusal("invalid", "give either a machine or a rack")
+        racks = sorted({view.rack for view in store.machines.values()})
+        if body.machine:
+            _known("machine", body.machine, store.machines)
+        else:
+            _known("rack", body.rack, dict.fromkeys(racks))
+        for drain in store.drains.values():
+            if body.machine in drain.machines and not drain.goals and not body.dry_run:
+                raise Refusal("conflict", f"{drain.name} empties {body.machine} already")
+        store.request_drain(DrainRequest(body.machine, body.rack, body.dry_run))
+        return Done((body.machine or body.rack,), f"{'planned' if body.dry_run else 'emptied'} (modelled moves)")
+
+    def _rebalance(self, store: Store, body: i.RebalanceFleet) -> Done:
+        if body.goal not in GOALS:
+            raise Refusal("invalid", f"goal {body.goal!r} is none of {', '.join(GOALS)}")
+        _within("budget", body.budget, 1, MOST_AT_ONCE)
+        store.request_drain(DrainRequest(dry_run=body.dry_run, goal=body.goal, budget=body.budget))
+        return Done((), f"{body.goal} with at most {body.budget} moves (modelled)")
+
+    def _end_drain(self, store: Store, body: i.EndDrain) -> Done:
+        _known("drain", body.drain, store.drains)
+        store.request_drain_end(body.drain)
+        return Done((body.drain, *store.drains[body.drain].machines), f"{body.drain} is given up")
 
     def _scale(self, store: Store, body: i.ScaleKind) -> Done:
         return self._apply(store, i.ApplyCounts({body.kind: body.count}))
@@ -290,6 +326,10 @@ _ACTS: dict[type[Any], Callable[[OperatorDesk, Store, Any], Done]] = {
     i.VerifierAnswered: OperatorDesk._verifier_answered,
     i.DeleteRealm: OperatorDesk._delete,
     i.MigrateRealm: OperatorDesk._migrate,
+    i.CancelMigration: OperatorDesk._cancel,
+    i.DrainMachines: OperatorDesk._drain,
+    i.RebalanceFleet: OperatorDesk._rebalance,
+    i.EndDrain: OperatorDesk._end_drain,
     i.ScaleKind: OperatorDesk._scale,
     i.ApplyCounts: OperatorDesk._apply,
     i.ApplyFile: OperatorDesk._apply_file,

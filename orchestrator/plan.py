@@ -21,6 +21,7 @@ from orchestrator.cluster.names import MachinePlace, machine_names, realm_names
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.streams import Stream, derive, run_seed
 from orchestrator.firmware.image import FirmwareSet, build_images
+from orchestrator.migration.ledger import witness_of
 from orchestrator.realms.reference import realm_references
 from orchestrator.store import MachineView, RealmView, Store
 
@@ -42,6 +43,16 @@ class Plan(NamedTuple):
     references: ReferenceValues
 
 
+def arrivals_of(cluster: Cluster, seed: int) -> tuple[Arrival, ...]:
+    """Realms that come and go under this seed, in the order of the processes and of their arrival."""
+    secret = run_seed(seed)
+    return tuple(
+        arrival
+        for name, process in cluster.arrivals.items()
+        for arrival in draw_arrivals(name, process, cluster.duration, Stream.named(secret, "arrivals", name))
+    )
+
+
 def plan(cluster: Cluster, seed: int) -> Plan:
     """Expand a checked cluster under `seed`; equal arguments give equal bytes. Machines are sorted by name."""
     secret = run_seed(seed)
@@ -54,11 +65,7 @@ def plan(cluster: Cluster, seed: int) -> Plan:
         secret=secret,
         machines={place.name: _machine(cluster, place, secret, firmware, timing) for place in places},
         realms=tuple(realm_names(cluster)),
-        arrivals=tuple(
-            arrival
-            for name, process in cluster.arrivals.items()
-            for arrival in draw_arrivals(name, process, cluster.duration, Stream.named(secret, "arrivals", name))
-        ),
+        arrivals=arrivals_of(cluster, seed),
         firmware=firmware,
         references=ReferenceValues(
             [firmware.reference_values(implementation_id(profile), CONFIG) for profile in cluster.profiles],
@@ -125,6 +132,7 @@ def trust_anchors(made: Plan) -> TrustAnchors:
 def opening_store(made: Plan) -> Store:
     """What the control plane believes before anything was heard: machines expected, Realms awaited."""
     store = Store(made.cluster, made.seed)
+    store.witness = witness_of(made.secret).public_key
     for spec in made.machines.values():
         store.machines[spec.name] = MachineView(
             spec.name, spec.rack, spec.profile, pes=spec.pes, granules=spec.memory_bytes // GRANULE_BYTES

@@ -225,13 +225,14 @@ class MigrationStarted(Struct, frozen=True, tag="migration.started"):
 
 
 class MigrationCommitted(Struct, frozen=True, tag="migration.committed"):
-    """The one decision fell: the target may run the Realm, the source never again."""
+    """The witness granted it: the target may run the Realm, now at `generation`, the source never again."""
 
     session: str
     realm: str
     incarnation: int
     source: str
     target: str
+    generation: int = 0
 
 
 class MigrationAborted(Struct, frozen=True, tag="migration.aborted"):
@@ -243,6 +244,18 @@ class MigrationAborted(Struct, frozen=True, tag="migration.aborted"):
     source: str
     target: str
     why: str
+
+
+class MigrationWaiting(Struct, frozen=True, tag="migration.waiting"):
+    """The session cannot go on: `party` does not answer. Nothing is guessed meanwhile."""
+
+    session: str
+    realm: str
+    incarnation: int
+    source: str
+    target: str
+    phase: str
+    party: str
 
 
 class MigrationFinished(Struct, frozen=True, tag="migration.finished"):
@@ -259,12 +272,14 @@ class MigrationFinished(Struct, frozen=True, tag="migration.finished"):
 
 
 class DrainStarted(Struct, frozen=True, tag="drain.started"):
-    """Machines are to be emptied of `realms` Realms; with `dry_run` only the plan follows."""
+    """`realms` Realms are to leave `machines`; `eta_ns` is when by the model. With `dry_run` only the plan follows."""
 
     drain: str
     machines: tuple[str, ...]
     realms: int
     dry_run: bool
+    goal: str = ""
+    eta_ns: int = 0
 
 
 class DrainPlanned(Struct, frozen=True, tag="drain.planned"):
@@ -290,12 +305,13 @@ class DrainBlocked(Struct, frozen=True, tag="drain.blocked"):
 
 
 class DrainFinished(Struct, frozen=True, tag="drain.finished"):
-    """Nothing more is to be moved: `moved` Realms left, `blocked` stay."""
+    """Nothing more is to be moved: `moved` Realms left, `blocked` stay; `why` is set when an operator ended it."""
 
     drain: str
     moved: int
     blocked: int
     began_ns: int
+    why: str = ""
 
 
 ControlRecord = (
@@ -320,6 +336,7 @@ ControlRecord = (
     | MigrationStarted
     | MigrationCommitted
     | MigrationAborted
+    | MigrationWaiting
     | MigrationFinished
     | DrainStarted
     | DrainPlanned

@@ -24,6 +24,7 @@ from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.errors import UserMistake
 from orchestrator.fleet.local import LocalFleet
 from orchestrator.inspect import open_run
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 
 
@@ -92,7 +93,7 @@ def _again(
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as fleet:
         engine = Engine(
             cluster.control.beat,
-            fleet,
+            WitnessedFleet(fleet, witness_of(made.secret)),
             parts.control,
             parts.links,
             trace,

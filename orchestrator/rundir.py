@@ -5,6 +5,7 @@
     anchors.json     trust anchors of the verifier, as a ccatoken store
     ray.log          what Ray had to say, in runs on Ray
     metrics.om       OpenMetrics with virtual time stamps; `realmfleet metrics load` back-fills Prometheus with it
+    report.html      the run as a page that needs nothing else; `realmfleet report` makes it again
     run.db           journal, trace, tokens (SQLite; `orchestrator.engine.run_store`)
 
 A directory is made only after everything that can be refused has been checked, and `manifest.json` is replaced whole,
@@ -28,6 +29,7 @@ ANCHORS = "anchors.json"
 BROKER_AUDIT = "broker-audit.jsonl"
 DATABASE = "run.db"
 METRICS = "metrics.om"
+REPORT = "report.html"
 RAY_LOG = "ray.log"
 
 

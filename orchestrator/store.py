@@ -70,16 +70,20 @@ class RealmState(StrEnum):
 class SessionPhase(StrEnum):
     """Where a migration session stands for the control plane; the table is in `orchestrator.migration.phases`."""
 
+    OPENING = "opening"
+    """The lineage witness was asked to let the session begin."""
     OPEN = "open"
     """Both ends were told; nothing is decided."""
     EXPORTED = "exported"
-    """The source has sealed and sent everything."""
-    COMMITTED = "committed"
-    """The target was told to run the Realm; the source never will again."""
-    DISCARDING = "discarding"
-    """The target runs it, or died with it; the source takes its paused copy apart."""
-    ABORTING = "aborting"
-    """The target was told to forget it, the source to run it again."""
+    """The source has sent its start token."""
+    WITHDRAWING = "withdrawing"
+    """The witness was asked to end the session; it may have granted it before."""
+    GRANTED = "granted"
+    """The Realm is the target's."""
+    HANDING_OVER = "handing-over"
+    """The target runs it, or died with it; the source wipes its copy."""
+    ABORTED = "aborted"
+    """The Realm stays the source's; the target wipes what arrived."""
     DONE = "done"
 
 
@@ -194,6 +198,8 @@ class RealmView(Struct):
     deleted: bool = False
     """An operator deleted it: it is stopped, counts nowhere, and its name is not used again."""
     session: str = ""
+    generation: int = 0
+    """How often the present incarnation was granted to another machine."""
     restarts: int = 0
     failure: str = ""
 
@@ -216,11 +222,17 @@ class SessionView(Struct):
     deadline_ns: int
     source_boot: int
     target_boot: int
-    phase: SessionPhase = SessionPhase.OPEN
+    generation: int = 0
+    """Generation of the Realm before the session: a grant makes it one more."""
+    phase: SessionPhase = SessionPhase.OPENING
     committed_ns: int = 0
-    """Instant of the one decision; 0 while it has not fallen, or fell the other way. Once set it is never unset."""
+    """When the control plane learned that the witness granted it; 0 before. Once set it is never unset."""
+    ends_told: int = 0
+    """How often the opening orders were sent."""
     source_closed: bool = False
     target_closed: bool = False
+    target_fenced: bool = False
+    """The target's machine has surely been reset since."""
     again_ns: int = 0
     """When the orders of the present phase are sent again."""
     attempts: int = 0
@@ -239,11 +251,37 @@ class MigrationRequest(Struct, frozen=True):
 
 
 class DrainRequest(Struct, frozen=True):
-    """Somebody wants a machine or a rack (one of the two is empty) without Realms, or to know what that would take."""
+    """Somebody wants a machine or a rack without Realms, loads evened out or packed, or to know what that would take.
 
-    machine: str
-    rack: str
+    Exactly one of `machine`, `rack` and `goal` (spread or pack, at most `budget` moves) is given.
+    """
+
+    machine: str = ""
+    rack: str = ""
     dry_run: bool = False
+    goal: str = ""
+    budget: int = 0
+
+
+class Try(Struct):
+    """How often a Realm's move was asked for, and when it may be again; `blocked` once it is given up."""
+
+    count: int = 0
+    again_ns: int = 0
+    blocked: bool = False
+
+
+class DrainView(Struct):
+    """One drain or rebalancing under way. `goals` says where a rebalancing wants which Realm; a drain has none."""
+
+    name: str
+    machines: tuple[str, ...]
+    began_ns: int
+    realms: int
+    tries: dict[str, Try] = field(default_factory=dict)
+    goals: dict[str, str] = field(default_factory=dict)
+    eta_ns: int = 0
+    """When it was expected to be done, by the model, when it began (virtual ns)."""
 
 
 class Loss(Struct, frozen=True):
@@ -271,10 +309,16 @@ class Store:
         self.now_ns = 0
         self.machines: dict[str, MachineView] = {}
         self.realms: dict[str, RealmView] = {}
+        self.witness: bytes = b""
+        """COSE_Key of the lineage witness."""
         self.sessions: dict[str, SessionView] = {}
         """Open sessions only; what ended is in the trace."""
         self.migrations_wanted: list[MigrationRequest] = []
+        self.drains: dict[str, DrainView] = {}
+        """Drains and rebalancings under way, in the order in which they began."""
         self.drains_wanted: list[DrainRequest] = []
+        self.drains_ended: list[str] = []
+        self.cancels_wanted: list[tuple[str, str]] = []
         self.launches_wanted: list[str] = []
         self.stops_wanted: list[str] = []
         self.attestations_wanted: list[str] = []
@@ -355,6 +399,11 @@ class Store:
         self.attestations_wanted.append(realm)
         self.requested = True
 
+    def request_cancel(self, session: str, why: str) -> None:
+        """Have an open session ended, if the witness still can end it; the answer is a record."""
+        self.cancels_wanted.append((session, why))
+        self.requested = True
+
     def request_reappraisal(self, machine: str) -> None:
         """Have the platform token that a machine gave appraised again: reference values have changed."""
         self.reappraisals_wanted.append(machine)
@@ -370,9 +419,14 @@ class Store:
         self.migrations_wanted.append(MigrationRequest(realm, to, why, self.now_ns))
         self.requested = True
 
-    def request_drain(self, machine: str = "", rack: str = "", *, dry_run: bool = False) -> None:
-        """Have a machine or a rack emptied, or only told what that would take; the answers are records."""
-        self.drains_wanted.append(DrainRequest(machine, rack, dry_run))
+    def request_drain(self, request: DrainRequest) -> None:
+        """Have machines emptied or loads rearranged, or only told what that would take; the answers are records."""
+        self.drains_wanted.append(request)
+        self.requested = True
+
+    def request_drain_end(self, drain: str) -> None:
+        """Have a drain given up: its sessions are ended if the witness still can, and its cordons are taken back."""
+        self.drains_ended.append(drain)
         self.requested = True
 
     def request_launch(self, realm: str, kind: str) -> None:

@@ -63,8 +63,8 @@ LIFE_CYCLES: tuple[LifeCycle, ...] = (
         pod.PodStep, pod.PodEvent, pod.TABLE, frozenset({pod.PodStep.SHIM}), pod.ENDS,
     ),
     LifeCycle(
-        "migration", "A migration as the control plane decides it (modelled)", "orchestrator/migration/phases.py",
-        SessionPhase, migration.Event, migration.TABLE, frozenset({SessionPhase.OPEN}), migration.TERMINAL,
+        "migration", "A migration as the control plane sees it (modelled)", "orchestrator/migration/phases.py",
+        SessionPhase, migration.Event, migration.TABLE, frozenset({SessionPhase.OPENING}), migration.TERMINAL,
     ),
     LifeCycle(
         "migration-source", "The source side of a migration session (modelled)", "cca_machine/migration/tables.py",
@@ -77,6 +77,10 @@ LIFE_CYCLES: tuple[LifeCycle, ...] = (
         session.DestinationState, session.DestinationInput, session.DESTINATION,
         frozenset({session.DestinationState.NEW}),
         frozenset(state for state in session.DestinationState if state in session.CLOSED),
+    ),
+    LifeCycle(
+        "lineage", "A Realm's lineage as the witness holds it (modelled)", "cca_machine/migration/tables.py",
+        session.WitnessState, session.WitnessInput, session.WITNESS, frozenset({session.WitnessState.HELD}),
     ),
     LifeCycle(
         "lfa", "The live firmware activation agent of EL3", "cca_machine/monitor/lfa_states.py",

@@ -28,6 +28,7 @@ from orchestrator.engine.run_store import RunReader
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.errors import UserMistake
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 
 LOCAL: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -144,7 +145,13 @@ def restored(cluster: Cluster, seed: int, until_ns: int) -> tuple[list[bytes], s
     sink = MemorySink()
     fleet = RestoredFleet(list(made.machines.values()), until_ns // 2)
     engine = Engine(
-        cluster.control.beat, fleet, parts.control, parts.links, Trace(sink), MemoryJournal(), rest=parts.heartbeats
+        cluster.control.beat,
+        WitnessedFleet(fleet, witness_of(made.secret)),
+        parts.control,
+        parts.links,
+        Trace(sink),
+        MemoryJournal(),
+        rest=parts.heartbeats,
     )
     engine.run_until(until_ns)
     digest = engine.finish()

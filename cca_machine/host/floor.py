@@ -77,7 +77,11 @@ class Migration(Protocol):
         ...
 
     def stopped(self, work: Work, realm: str, incarnation: int) -> None:
-        """The Realm is being stopped: close the session that holds it, if any."""
+        """The Realm is being stopped: close the session that holds it, if any. Raises Refusal."""
+        ...
+
+    def make_way(self, work: Work, why: str) -> None:
+        """The RMM will be replaced, or the machine reset: end sessions. Raises Refusal when one must not end here."""
         ...
 
 
@@ -185,6 +189,8 @@ class Floor:
     def _perform(self, work: Work, waiting: Arrived) -> None:
         body = waiting.body
         handler = _ORDERS.get(type(body))
+        if isinstance(body, c.Activate):
+            self.migration.make_way(work, "firmware activation")
         if handler is not None:
             handler(work, body)
         elif isinstance(body, c.Reboot):
@@ -201,8 +207,8 @@ class Floor:
         boot = self.site.truth.boots()
         if order.boot != boot:
             raise Refusal("stale-order", f"the machine is in boot {boot}, not in boot {order.boot}")
+        self.migration.make_way(work, "reboot")
         for hosted in self._state.hosted():
-            self.migration.stopped(work, *hosted.name)
             if after(hosted.state, HostedEvent.STOP_ORDERED) is not None:
                 orders.remove(work, hosted, "reboot")
         work.say(c.Rebooting(boot))

@@ -7,20 +7,22 @@ platform, a token that is being made.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TypeAlias
 
 import msgspec
 
 from cca_machine.abi.guest import SystemRegister
+from cca_machine.migration.bundles import BundleType
 
 
-class Immutable(msgspec.Struct, frozen=True, tag="immutable", kw_only=True, omit_defaults=True):
-    """Creation parameters that the destination must equal exactly.
+class Immutable(msgspec.Struct, frozen=True, tag="immutable", kw_only=True):
+    """Creation parameters that the destination must equal exactly, and the identity that it takes over.
 
-    `edition` is that of the RMM which measured them; None stands for 1.0, whose bundles stay as they were.
+    `edition` is that of the RMM which measured them.
     """
 
-    edition: str | None = None
+    edition: str
     flags: int
     ipa_width: int
     sve_vl: int
@@ -29,6 +31,7 @@ class Immutable(msgspec.Struct, frozen=True, tag="immutable", kw_only=True, omit
     pmu_num_ctrs: int
     hash_algo: int
     rpv: bytes
+    instance_id: bytes = b""
 
 
 class MapRun(msgspec.Struct, frozen=True, array_like=True):
@@ -46,33 +49,46 @@ class MemoryMap(msgspec.Struct, frozen=True, tag="map"):
     runs: tuple[MapRun, ...]
 
 
+class PageOp(StrEnum):
+    """What a run of pages is to the destination."""
+
+    NEW = "new"
+    AGAIN = "again"
+    """It crossed before and was written since."""
+    CANCEL = "cancel"
+    """It crossed before and is no RAM of the Realm any more."""
+
+
 class PageRun(msgspec.Struct, frozen=True, array_like=True):
-    """`count` assigned granules from `ipa`; `pages` holds those with contents as (index in the run, bytes)."""
+    """`count` granules from `ipa`; `pages` holds those with contents as (index in the run, bytes)."""
 
     ipa: int
     count: int
+    op: PageOp
     pages: tuple[tuple[int, bytes], ...]
 
 
 class Memory(msgspec.Struct, frozen=True, tag="memory"):
-    """Pages of the Realm; those that nothing was ever written to cross as mere counts."""
+    """Pages of the Realm; those that nothing was ever written to cross as mere counts.
+
+    `modelled` pages were dirtied by the modelled workload: they cost what they weigh and have no contents.
+    """
 
     runs: tuple[PageRun, ...]
+    modelled: int = 0
 
     @property
     def granules(self) -> int:
         """Pages that this bundle stands for."""
-        return sum(run.count for run in self.runs)
+        return self.modelled + sum(run.count for run in self.runs if run.op is not PageOp.CANCEL)
+
+    @property
+    def unwritten(self) -> int:
+        """Pages that weigh on the link without bytes of their own."""
+        return self.granules - sum(len(run.pages) for run in self.runs)
 
 
-class Again(msgspec.Struct, frozen=True, tag="again"):
-    """Pages that were dirtied after they had crossed (modelled by their number): a round of pre-copy, or its rest."""
-
-    round: int
-    granules: int
-
-
-class VcpuState(msgspec.Struct, frozen=True, kw_only=True):
+class VcpuState(msgspec.Struct, frozen=True, tag="rec", kw_only=True):
     """One REC's registers and pending requests."""
 
     index: int
@@ -85,24 +101,48 @@ class VcpuState(msgspec.Struct, frozen=True, kw_only=True):
     system: tuple[tuple[SystemRegister, int], ...]
 
 
-class Mutable(msgspec.Struct, frozen=True, tag="mutable", omit_defaults=True):
-    """What the Realm was at its pause: measurements (RIM, REMs), vCPUs, its program's record, and its instance id."""
+class Mutable(msgspec.Struct, frozen=True, tag="mutable"):
+    """What the Realm was at its pause: measurements (RIM, REMs) and its program's record."""
 
     measurements: tuple[bytes, ...]
-    vcpus: tuple[VcpuState, ...]
     program: bytes
-    instance_id: bytes | None = None
+
+
+class Epoch(msgspec.Struct, frozen=True, tag="epoch"):
+    """Everything of the epochs before `number` was issued: `bundles` in all, this one not counted."""
+
+    number: int
+    bundles: int
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """The start token: nothing follows. It counts and hashes everything before it."""
+    """The start token: nothing follows. Totals of everything before it, and its hash."""
 
     bundles: int
     granules: int
+    recs: int
     transcript: bytes
 
 
-Content: TypeAlias = Immutable | MemoryMap | Memory | Again | Mutable | Start
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The abort token of a destination that will never run the Realm."""
+
+    why: str
+
+
+Content: TypeAlias = Immutable | MemoryMap | Memory | Mutable | VcpuState | Epoch | Start | Failed
+
+TYPES: dict[type, BundleType] = {
+    Immutable: BundleType.IMMUTABLE,
+    MemoryMap: BundleType.RIPAS_MAP,
+    Memory: BundleType.MEM,
+    Mutable: BundleType.REALM_MUTABLE,
+    VcpuState: BundleType.REC,
+    Epoch: BundleType.EPOCH,
+    Start: BundleType.START,
+    Failed: BundleType.ABORT,
+}
+"""The bundle type of each content."""
 
 
 def encode(content: Content) -> bytes:

@@ -65,7 +65,10 @@ def check_hello(message: bytes, session: str, role: str, realm: str, incarnation
         raise HelloRefused(f"the key share is not signed by the peer's RAK: {refusal}") from None
 
 
-def traffic_key(own: SigningKey, peer: PublicKey, source_hello: bytes, destination_hello: bytes) -> bytes:
-    """The 32-byte key under which the source seals. Raises Refused (attestation) when the curves differ."""
+def session_keys(
+    own: SigningKey, peer: PublicKey, source_hello: bytes, destination_hello: bytes
+) -> tuple[bytes, bytes]:
+    """The session keys, forward (the source seals) and backward. Raises Refused (attestation): curves differ."""
     salt = hashlib.sha384(LABEL + hashlib.sha384(source_hello).digest() + hashlib.sha384(destination_hello).digest())
-    return HKDF(hashes.SHA384(), KEY_BYTES, salt.digest(), LABEL + b" s2d").derive(own.agree(peer))
+    both = HKDF(hashes.SHA384(), 2 * KEY_BYTES, salt.digest(), LABEL).derive(own.agree(peer))
+    return both[:KEY_BYTES], both[KEY_BYTES:]

@@ -31,7 +31,10 @@ Formula = Literal["linear", "saturating"]
 
 
 class Terms(Struct, frozen=True):
-    """What an operator allows: `on_stall` is stop (pause and send the rest) or give-up (the Realm runs on)."""
+    """What an operator allows: `on_stall` is stop (pause and send the rest) or give-up (the Realm runs on).
+
+    With `most_rounds` 0 nothing crosses before the pause (stop-copy).
+    """
 
     bytes_per_s: int
     downtime_ns: int = 300_000_000
@@ -68,27 +71,50 @@ class Course(Struct, frozen=True):
         return sum(one.sent_bytes for one in self.rounds) + self.rest_bytes
 
 
+class Progress(Struct, frozen=True):
+    """Where a pre-copy stands before its next round: what is to cross, and what the rounds so far have shown."""
+
+    remaining: int
+    rounds: int = 0
+    throttle_ppm: int = 0
+    stalled: int = 0
+    why: str = ""
+    """Why no further round is to follow: target, rounds or stalled; empty while one is."""
+
+
+def begin(memory_bytes: int, terms: Terms) -> Progress:
+    """A pre-copy before its first round; with no rounds allowed everything crosses while the Realm is paused."""
+    return Progress(memory_bytes, why="" if terms.most_rounds else "rounds")
+
+
+def advance(progress: Progress, rate: int, working_set: int, terms: Terms) -> tuple[Round, Progress]:
+    """One round of a Realm that dirties `rate` bytes per second of a working set (bytes), and where it leads."""
+    sent, throttle = progress.remaining, progress.throttle_ppm
+    lasts_ns = transfer_ns(sent, terms.bytes_per_s)
+    dirty = dirty_bytes(rate * (PPM - throttle) // PPM, working_set, lasts_ns, terms.formula)
+    done = Round(sent, lasts_ns, dirty, throttle)
+    stalled = progress.stalled + 1 if dirty * PPM > sent * STALL_PPM else 0
+    if terms.auto_converge and dirty * 2 > sent:
+        throttle = min(throttle + THROTTLE_STEP_PPM, THROTTLE_MOST_PPM) if throttle else THROTTLE_FIRST_PPM
+    may_slow = terms.auto_converge and throttle < THROTTLE_MOST_PPM
+    why = ""
+    if dirty <= terms.bytes_per_s * terms.downtime_ns // S:
+        why = "target"
+    elif progress.rounds + 1 >= terms.most_rounds:
+        why = "rounds"
+    elif stalled >= STALLED_ROUNDS and terms.on_stall == "give-up" and not may_slow:
+        why = "stalled"
+    return done, Progress(dirty, progress.rounds + 1, throttle, stalled, why)
+
+
 def course(memory_bytes: int, rate: int, working_set: int, terms: Terms) -> Course:
-    """The rounds for a Realm that dirties `rate` bytes per second of a working set (bytes)."""
+    """All rounds of a pre-copy that has the link to itself."""
     rounds: list[Round] = []
-    remaining, throttle, stalled = memory_bytes, 0, 0
-    enough = terms.bytes_per_s * terms.downtime_ns // S
-    while True:
-        lasts_ns = transfer_ns(remaining, terms.bytes_per_s)
-        slowed = rate * (PPM - throttle) // PPM
-        dirty = dirty_bytes(slowed, working_set, lasts_ns, terms.formula)
-        rounds.append(Round(remaining, lasts_ns, dirty, throttle))
-        stalled = stalled + 1 if dirty * PPM > remaining * STALL_PPM else 0
-        if terms.auto_converge and dirty * 2 > remaining:
-            throttle = min(throttle + THROTTLE_STEP_PPM, THROTTLE_MOST_PPM) if throttle else THROTTLE_FIRST_PPM
-        remaining = dirty
-        if remaining <= enough:
-            return Course(tuple(rounds), remaining, "target")
-        if len(rounds) >= terms.most_rounds:
-            return Course(tuple(rounds), remaining, "rounds")
-        may_slow = terms.auto_converge and throttle < THROTTLE_MOST_PPM
-        if stalled >= STALLED_ROUNDS and terms.on_stall == "give-up" and not may_slow:
-            return Course(tuple(rounds), remaining, "stalled")
+    progress = begin(memory_bytes, terms)
+    while not progress.why:
+        done, progress = advance(progress, rate, working_set, terms)
+        rounds.append(done)
+    return Course(tuple(rounds), progress.remaining, progress.why)
 
 
 def transfer_ns(size_bytes: int, bytes_per_s: int) -> int:

@@ -6,15 +6,26 @@ is still NEW, so that nothing of it can run before RMI_REALM_ACTIVATE. The RIM i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+
+from msgspec import structs
 
 from attestation.keys import SigningKey
 from cca_machine.abi.rmi import Ripas
 from cca_machine.abi.rmm_el3 import El3Services
 from cca_machine.hardware.address import GRANULE_BYTES, GRANULE_SHIFT
-from cca_machine.migration.content import Immutable, MapRun, Memory, MemoryMap, Mutable, PageRun, VcpuState
+from cca_machine.migration.content import (
+    Immutable,
+    MapRun,
+    Memory,
+    MemoryMap,
+    Mutable,
+    PageOp,
+    PageRun,
+    VcpuState,
+)
 from cca_machine.rmm.core import Core
-from cca_machine.rmm.features import EDITION_1_0
 from cca_machine.rmm.rtt import (
     ASSIGNED,
     ENTRIES,
@@ -89,11 +100,31 @@ class MigrationCalls:
         if bundle:
             yield Memory(tuple(bundle))
 
+    def written_since(self, rd: int, base: int, top: int, crossed: dict[int, bytes]) -> Memory:
+        """Pages with contents that are not as they `crossed` (IPA -> digest), and those that are RAM no more.
+
+        This is the RMM's own account of what is dirty: it does not ask the host.
+        """
+        runs: list[PageRun] = []
+        left = dict(crossed)
+        for memory in self.memory(rd, base, top):
+            for run in memory.runs:
+                for index, page in run.pages:
+                    ipa = run.ipa + index * GRANULE_BYTES
+                    if left.pop(ipa, b"") != page_digest(page):
+                        runs.append(PageRun(ipa, 1, PageOp.AGAIN, ((0, page),)))
+        runs += [PageRun(ipa, 1, PageOp.CANCEL, ()) for ipa in sorted(left)]
+        return Memory(tuple(sorted(runs, key=lambda run: run.ipa)))
+
     def mutable(self, rd: int, program: bytes) -> Mutable:
-        """Measurements and vCPUs as they are now."""
+        """Measurements as they are now."""
+        return Mutable(tuple(self._core.state.realms[rd].measurements), program)
+
+    def vcpus(self, rd: int) -> tuple[VcpuState, ...]:
+        """The RECs as they are now, by index; a token in the making is not carried."""
         state = self._core.state
         recs = sorted((rec for rec in state.recs.values() if rec.rd == rd), key=lambda rec: rec.index)
-        vcpus = tuple(
+        return tuple(
             VcpuState(
                 index=rec.index,
                 runnable=rec.runnable,
@@ -106,17 +137,18 @@ class MigrationCalls:
             )
             for rec in recs
         )
-        return Mutable(tuple(state.realms[rd].measurements), vcpus, program, state.realms[rd].instance_id or None)
 
     # -- import ------------------------------------------------------------------------------------------------------
 
-    def check_immutable(self, rd: int, wanted: Immutable) -> None:
-        """Whether the Realm built here is the one that comes. Raises ImportRefused."""
-        came, here = wanted.edition or EDITION_1_0, self._core.features.edition
-        if came != here:
-            raise ImportRefused(f"the Realm was built under RMM edition {came}, this machine runs {here}")
-        if self._immutable(self._new(rd)) != wanted:
+    def take_immutable(self, rd: int, wanted: Immutable) -> None:
+        """Check that the shell is built as the Realm was, and give it the Realm's identity. Raises ImportRefused."""
+        realm = self._new(rd)
+        here = self._core.features.edition
+        if wanted.edition != here:
+            raise ImportRefused(f"the Realm was built under RMM edition {wanted.edition}, this machine runs {here}")
+        if structs.replace(self._immutable(realm), instance_id=wanted.instance_id) != wanted:
             raise ImportRefused("the Realm was built here with other parameters")
+        realm.instance_id = wanted.instance_id
 
     def set_ripas(self, rd: int, ipa: int, count: int, ripas: int) -> None:
         """Give pages the RIPAS they had, at level 3. Raises ImportRefused."""
@@ -136,6 +168,10 @@ class MigrationCalls:
         """Write contents into backed RAM. Raises ImportRefused."""
         realm = self._new(rd)
         for run in memory.runs:
+            if run.op is PageOp.CANCEL:
+                found = self._core.walk(realm, run.ipa, PAGE_LEVEL)
+                if found.entry & KIND_MASK == ASSIGNED:
+                    self._core.memory.scrub(address_of(found.entry) + (run.ipa & size(found.level) - 1))
             for index, page in run.pages:
                 ipa = run.ipa + index * GRANULE_BYTES
                 found = self._core.walk(realm, ipa, PAGE_LEVEL)
@@ -144,22 +180,26 @@ class MigrationCalls:
                 self._core.memory.put_page(address_of(found.entry) + (ipa & size(found.level) - 1), page)
 
     def put_mutable(self, rd: int, mutable: Mutable) -> None:
-        """Set measurements and vCPUs. Raises ImportRefused."""
-        realm, state = self._new(rd), self._core.state
-        recs = {rec.index: rec for rec in state.recs.values() if rec.rd == rd}
-        if sorted(recs) != [vcpu.index for vcpu in mutable.vcpus] or len(mutable.measurements) != 5:
-            raise ImportRefused("the Realm that comes has other vCPUs or measurements")
-        realm.measurements, realm.instance_id = list(mutable.measurements), mutable.instance_id or b""
-        for vcpu in mutable.vcpus:
-            rec = recs[vcpu.index]
-            rec.runnable, rec.gprs, rec.pc, rec.pstate = vcpu.runnable, list(vcpu.gprs), vcpu.pc, vcpu.pstate
-            rec.psci_pending, rec.host_call_ipa = vcpu.psci_pending, vcpu.host_call_ipa
-            rec.system = dict(vcpu.system)
+        """Set the measurements; the RIM is set, never extended. Raises ImportRefused."""
+        realm = self._new(rd)
+        if len(mutable.measurements) != 5:
+            raise ImportRefused("the Realm that comes has other measurements")
+        realm.measurements = list(mutable.measurements)
+
+    def put_vcpu(self, rd: int, vcpu: VcpuState) -> None:
+        """Set one REC. Raises ImportRefused."""
+        self._new(rd)
+        rec = next((rec for rec in self._core.state.recs.values() if (rec.rd, rec.index) == (rd, vcpu.index)), None)
+        if rec is None:
+            raise ImportRefused(f"the Realm was built here without REC {vcpu.index}")
+        rec.runnable, rec.gprs, rec.pc, rec.pstate = vcpu.runnable, list(vcpu.gprs), vcpu.pc, vcpu.pstate
+        rec.psci_pending, rec.host_call_ipa = vcpu.psci_pending, vcpu.host_call_ipa
+        rec.system = dict(vcpu.system)
+        rec.attestation = None
 
     def _immutable(self, realm: Realm) -> Immutable:
-        edition = self._core.features.edition
         return Immutable(
-            edition=None if edition == EDITION_1_0 else edition,
+            edition=self._core.features.edition,
             flags=realm.flags,
             ipa_width=realm.ipa_width,
             sve_vl=realm.sve_vl,
@@ -168,6 +208,7 @@ class MigrationCalls:
             pmu_num_ctrs=realm.pmu_num_ctrs,
             hash_algo=realm.hash_algo,
             rpv=realm.rpv,
+            instance_id=realm.instance_id,
         )
 
     # -- walking -----------------------------------------------------------------------------------------------------
@@ -207,6 +248,11 @@ class MigrationCalls:
             if len(here) == BUNDLE_PAGES:
                 take = here[-1] + 1 - done
             pages = tuple((index - done, contents[first + index]) for index in here)
-            yield PageRun(ipa + done * GRANULE_BYTES, take, pages)
+            yield PageRun(ipa + done * GRANULE_BYTES, take, PageOp.NEW, pages)
             done += take
             at += len(here)
+
+
+def page_digest(page: bytes) -> bytes:
+    """What an RMM remembers of a page that crossed, to know whether it was written since."""
+    return hashlib.blake2b(page, digest_size=16).digest()

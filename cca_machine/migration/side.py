@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from attestation.keys import SigningKey
-from cca_machine.commands import Parcel, SessionClosed, SessionStep
+from cca_machine.commands import Nudge, Parcel, SessionClosed, SessionStep
 from cca_machine.host.door import Refusal
+from cca_machine.host.happenings import Arrived
 from cca_machine.host.hosted import HostedRealm
 from cca_machine.host.work import Work
+from cca_machine.migration import wire
+from cca_machine.migration.bundles import Header, StreamKeys, lineage_id, seal, session_id
+from cca_machine.migration.content import TYPES, Content, encode
 from cca_machine.migration.handshake import fresh_share, make_hello
 from cca_machine.migration.rmm_calls import MigrationCalls
-from cca_machine.migration.sealing import HEADER_BYTES
 from cca_machine.migration.session import Session, Sessions
 from cca_machine.migration.tables import CLOSED
+from cca_machine.migration.wire import FRAME_BYTES, WITNESS, Freightage
 
 SOURCE_ROLE = "source"
 DESTINATION_ROLE = "destination"
+CONTROL_STREAM = 0
+MEMORY_STREAMS = 2
+"""Streams of page bundles (QEMU's multifd default); stream 0 carries control bundles only."""
+PATIENCE_NS = 1_000_000_000
+"""How long an end waits before it says something again."""
+GAP_NS = 100_000_000
+"""How long a destination waits for what is missing before it asks for it."""
 
 
 class Side:
@@ -26,35 +37,25 @@ class Side:
         self.calls = calls
         self.boot = boot
 
-    def open(self, role: str, session: Session) -> Session:
+    # -- sessions ------------------------------------------------------------------------------------------------------
+
+    def open(self, session: Session) -> Session:
         """Enter a session that is new here. Raises Refusal: session-known."""
         if session.session in self.sessions.sessions:
             raise Refusal("session-known", f"session {session.session} was opened here before")
         self.sessions.open(session, CLOSED)
         return session
 
-    def known(self, name: str, role: str) -> Session:
-        """The session in which this machine plays `role`. Raises Refusal: unknown-session."""
-        session = self.sessions.sessions.get(name)
-        if session is None or session.role != role:
-            raise Refusal("unknown-session", f"this machine is not the {role} of session {name}")
-        return session
-
-    def known_or_new(self, name: str, role: str, new: str) -> Session:
-        """As `known`; a session that nobody opened here is entered without a Realm, so that it cannot be opened later.
-
-        Orders may overtake each other: without this, an opening that comes after its own end would hold a Realm.
-        """
-        if name not in self.sessions.sessions:
-            self.sessions.open(
-                Session(session=name, role=role, state=new, realm="", incarnation=0, peer="", peer_rak=b""), CLOSED
-            )
-        return self.known(name, role)
-
     def is_repeated(self, name: str, role: str) -> bool:
         """Whether an opening order came again: refusing it would tell the control plane that this side is through."""
         session = self.sessions.sessions.get(name)
         return session is not None and session.role == role and session.state not in CLOSED
+
+    def hosted(self, session: Session) -> HostedRealm | None:
+        """The Realm of the session, if it is here."""
+        return self.work.site.state.find(session.realm, session.incarnation)
+
+    # -- handshake -----------------------------------------------------------------------------------------------------
 
     def share(self, session: Session) -> SigningKey:
         """The ephemeral key of this side."""
@@ -67,29 +68,62 @@ class Side:
             session.own_hello = make_hello(
                 session.session, session.role, session.realm, session.incarnation, self.share(session), self.calls.rak()
             )
-        self.send(session, session.own_hello, len(session.own_hello))
+        self.send(session, wire.Handshake(f"hello-{session.role}", session.own_hello))
 
-    def send(self, session: Session, payload: bytes, modelled_bytes: int) -> None:
-        """Put a parcel on the link, charged with what it stands for."""
-        size = modelled_bytes + HEADER_BYTES
-        session.sent_bytes += size
-        self.work.send(session.peer, Parcel(session.session, payload, size))
+    # -- bundles -------------------------------------------------------------------------------------------------------
 
-    def step(self, session: Session, state: str) -> None:
+    def sealed(self, session: Session, key: bytes, content: Content, stream: int, counter: int, epoch: int) -> bytes:
+        """A bundle of this session."""
+        plain = encode(content)
+        header = Header(
+            session_id(session.session), lineage_id(session.lineage), session.generation, TYPES[type(content)], stream,
+            counter, epoch, len(plain),
+        )  # fmt: skip
+        return seal(StreamKeys(key), header, plain)
+
+    # -- what leaves ---------------------------------------------------------------------------------------------------
+
+    def send(self, session: Session, message: Freightage) -> None:
+        """Put a message for the peer on the link."""
+        payload = wire.encode(message)
+        self.send_payload(session, payload, len(payload) + FRAME_BYTES)
+
+    def send_payload(self, session: Session, payload: bytes, modelled_bytes: int) -> None:
+        """Put a parcel for the peer on the link, charged with what it stands for."""
+        session.sent_bytes += modelled_bytes
+        self.work.send(session.peer, Parcel(session.session, payload, modelled_bytes))
+
+    def tell_witness(self, session: Session, message: Freightage) -> None:
+        """Send a message to the lineage witness."""
+        payload = wire.encode(message)
+        self.work.send(WITNESS, Parcel(session.session, payload, len(payload) + FRAME_BYTES))
+
+    def nudge(self, session: Session, after_ns: int = PATIENCE_NS) -> None:
+        """Wind the session's clock: it will be looked at again, unless it is wound anew before."""
+        session.tick += 1
+        site = self.work.site
+        nudge = Arrived(site.spec.name, session.tick, Nudge(session.session, session.tick))
+        self.work.agenda.append((self.work.at_ns + after_ns, nudge))
+
+    def step(self, session: Session, why: str = "") -> None:
         """Record the state that the session has come to."""
         self.work.tell(
-            SessionStep(session.session, session.realm, session.incarnation, session.role, state, session.sent_bytes)
-        )
+            SessionStep(
+                session.session, session.realm, session.incarnation, session.role, session.state, session.sent_bytes,
+                why,
+            )
+        )  # fmt: skip
 
-    def close(self, session: Session, how: str, why: str = "", *, asked: bool = True) -> None:
-        """Forget secrets, record the end and tell the control plane."""
-        session.key = b""
-        session.early = {}
+    def close(self, session: Session, why: str = "") -> None:
+        """Forget keys, record the end and tell the control plane."""
+        session.forward = session.backward = b""
+        session.outgoing = session.incoming = None
+        session.tick += 1
         session.why = why
         if session.realm:
-            self.step(session, session.state)
-        self.work.say(SessionClosed(session.session, how, why), asked=asked)
+            self.step(session, why)
+        self.closed(session, asked=False)
 
-    def hosted(self, session: Session) -> HostedRealm | None:
-        """The Realm of the session, if it is here."""
-        return self.work.site.state.find(session.realm, session.incarnation)
+    def closed(self, session: Session, *, asked: bool = True) -> None:
+        """Say that the session is over here."""
+        self.work.say(SessionClosed(session.session, session.state, session.why), asked=asked)

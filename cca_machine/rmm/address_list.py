@@ -23,8 +23,8 @@ from cca_machine.rmm.granule import GranuleState, state_at
 from cca_machine.rmm.rtt import size
 
 __all__ = [
-    "DELEGATED", "SLOTS", "UNDELEGATED", "add_block", "blocks", "descriptor", "granules_of", "is_writable", "level_of",
-    "read", "state_of", "total_bytes", "usable_slots", "write",
+    "DELEGATED", "SLOTS", "UNDELEGATED", "add_block", "base_of", "blocks", "count_of", "descriptor", "granules_of",
+    "is_writable", "level_of", "read", "state_of", "total_bytes", "usable_slots", "write",
 ]  # fmt: skip
 
 SLOTS = GRANULE_BYTES // 8

@@ -65,6 +65,7 @@ class Rmm:
             )
             for fid, row in served.items()
         }
+        self._bulk = edition_2_0.bulk() if self._later else BULK
         self._unknown_calls = self.core.tally.rmi.setdefault("UNKNOWN", {})
 
     @property
@@ -154,7 +155,7 @@ class Rmm:
         and counters are those of the single calls; contiguous runs cost by run.
         """
         masked = fid & _FID_MASK
-        bulk = None if masked not in self._rows or self._later else BULK.get(masked)
+        bulk = self._bulk.get(masked) if masked in self._rows else None
         steps = (*stride, *_NOTHING)[: len(args)]
         done, last = 0, _NOTHING
         while done < count:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from orchestrator.cli import attest, live, runs
+from orchestrator.cli import attest, live, report, runs
 from orchestrator.cli.firmware import firmware
 from orchestrator.cli.migration import migration
 from orchestrator.cli.rim import rim
@@ -55,6 +55,7 @@ app.add_typer(migration, name="migration")
 app.add_typer(tcb, name="tcb")
 runs.register(app)
 live.register(app)
+report.register(app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 ClusterFile = Annotated[Path, typer.Argument(help="Cluster file (YAML).", metavar="FILE")]

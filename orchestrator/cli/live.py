@@ -272,6 +272,18 @@ def machine_uncordon(
     act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "uncordon"))
 
 
+@machine.command("drain")
+def machine_drain(
+    name: MachineName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; the plan is in the events.")] = False,
+    address: Address = HERE,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Empty a machine by moving its Realms (modelled)."""
+    act(address, token_file, as_json, lambda fleet: fleet.post("machines", name, "drain", body={"dry_run": dry_run}))
+
+
 @rollout.command("start")
 def rollout_start(
     release: Annotated[str, typer.Argument(help="Release of the cluster file.", metavar="RELEASE")],

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.live import HERE, Address, AsJson, TokenFile, act
 from orchestrator.errors import ExitCode, UserMistake
 
 migration = typer.Typer(help="Moving Realms between machines (modelled: no Arm ABI is public).", no_args_is_help=True)
@@ -79,6 +80,54 @@ def list_migrations(
     typer.echo(f"({_NOTE})")
     for row in rows:
         typer.echo(_told(row))
+
+
+@migration.command()
+def evacuate(
+    rack: Annotated[str, typer.Argument(help="Rack, as in r1.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; the plan is in the events.")] = False,
+    address: Address = HERE,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Empty every machine of a rack of a live fleet (modelled)."""
+    act(address, token_file, as_json, lambda fleet: fleet.post("racks", rack, "evacuate", body={"dry_run": dry_run}))
+
+
+@migration.command()
+def rebalance(
+    goal: Annotated[str, typer.Option(help="spread (even loads) or pack (empty machines).")] = "spread",
+    budget: Annotated[int, typer.Option(help="Moves at most.", min=1)] = 10,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; the plan is in the events.")] = False,
+    address: Address = HERE,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rearrange the Realms of a live fleet within a budget of moves (modelled)."""
+    body = {"goal": goal, "budget": budget, "dry_run": dry_run}
+    act(address, token_file, as_json, lambda fleet: fleet.post("rebalance", body=body))
+
+
+@migration.command()
+def cancel(
+    session: Annotated[str, typer.Argument(help="Session, as in move-0001.")],
+    address: Address = HERE,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """End an open session of a live fleet, if the lineage witness still can (modelled)."""
+    act(address, token_file, as_json, lambda fleet: fleet.post("sessions", session, "cancel"))
+
+
+@migration.command("end-drain")
+def end_drain(
+    drain: Annotated[str, typer.Argument(help="Drain or rebalancing, as in drain-001.")],
+    address: Address = HERE,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a drain of a live fleet up: cordons are taken back, sessions ended if they still can be (modelled)."""
+    act(address, token_file, as_json, lambda fleet: fleet.post("drains", drain, "end"))
 
 
 def _told(row: dict[str, Any]) -> str:

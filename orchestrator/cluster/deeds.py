@@ -16,6 +16,7 @@ from orchestrator.cluster.schema import (
     LinkFault,
     MachineFault,
     MigrateEvent,
+    RebalanceEvent,
     RevokeEvent,
     RolloutEvent,
     Selector,
@@ -32,7 +33,7 @@ def events(facts: Facts) -> Iterator[Finding]:
     for index, event in enumerate(facts.cluster.events):
         path: Path = ("events", index)
         yield from _before_the_end(facts, (*path, "at"), event.at)
-        if isinstance(event, RolloutEvent | SteerEvent | RevokeEvent):
+        if isinstance(event, RolloutEvent | SteerEvent | RevokeEvent | RebalanceEvent):
             continue
         if isinstance(event, DrainEvent):
             yield from _drained(facts, path, event)

@@ -484,8 +484,19 @@ class DrainEvent(Record):
     dry_run: bool = Field(False, description="Only say, Realm by Realm, where it would go or what blocks it.")
 
 
+class RebalanceEvent(Record):
+    """An operator evens out the loads of machines, or packs Realms onto fewer machines."""
+
+    kind: Literal["rebalance"] = Field("rebalance", description="What the operator does.")
+    at: Duration = Field(description="When.")
+    goal: Literal["spread", "pack"] = Field("spread", description="Even loads, or machines that become empty.")
+    budget: int = Field(10, ge=1, le=100_000, description="Moves at most.")
+    dry_run: bool = Field(False, description="Only say which Realm would go where, or what blocks it.")
+
+
 Event = Annotated[
-    MigrateEvent | DrainEvent | RolloutEvent | SteerEvent | RevokeEvent | StopEvent, Field(discriminator="kind")
+    MigrateEvent | DrainEvent | RebalanceEvent | RolloutEvent | SteerEvent | RevokeEvent | StopEvent,
+    Field(discriminator="kind"),
 ]
 
 

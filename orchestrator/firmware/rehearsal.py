@@ -24,6 +24,7 @@ from orchestrator.firmware.gates import outside
 from orchestrator.firmware.outcome import RolloutOutcome, outcome
 from orchestrator.firmware.waves import PPM, at_once
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 from orchestrator.store import RealmState
 
@@ -121,7 +122,7 @@ def future(cluster: Cluster, seed: int) -> RolloutOutcome:
         assembly = assemble(made, lambda *_: None)
         engine = Engine(
             cluster.control.beat,
-            fleet,
+            WitnessedFleet(fleet, witness_of(made.secret)),
             assembly.control,
             assembly.links,
             Trace(sink),

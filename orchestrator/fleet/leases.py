@@ -33,6 +33,13 @@ def renewed(store: Store, machine: MachineView, leases: tuple[tuple[str, int], .
             realm.lease_until_ns = max(realm.lease_until_ns, until_ns)
 
 
+def grant_at(store: Store, machine: MachineView) -> int:
+    """Grant a Realm that may come to `machine` a lease there from now on; returns its end (virtual ns)."""
+    until_ns = store.now_ns + store.cluster.control.lease
+    machine.lease_until_ns = max(machine.lease_until_ns, until_ns)
+    return until_ns
+
+
 def renewals(store: Store, machine: MachineView) -> tuple[tuple[str, int], ...]:
     """The (realm, incarnation) pairs that a heartbeat to `machine` renews, granted; none to a silent machine."""
     if not machine.heard:
@@ -42,7 +49,12 @@ def renewals(store: Store, machine: MachineView) -> tuple[tuple[str, int], ...]:
     granted = [realm for realm in residents if realm.state in RENEWED and realm.name not in lost]
     for realm in granted:
         grant(store, realm)
-    return tuple((realm.name, realm.incarnation) for realm in granted)
+    coming = [one for one in store.sessions_on(machine.name) if one.target == machine.name and not one.committed_ns]
+    if coming:
+        # it may run here from the instant at which the witness grants it, which nobody will announce beforehand
+        grant_at(store, machine)
+    names = [(realm.name, realm.incarnation) for realm in granted]
+    return tuple(names + [(session.realm, session.incarnation) for session in coming])
 
 
 def over_ns(store: Store, machine: MachineView) -> int:

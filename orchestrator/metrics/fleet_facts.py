@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from orchestrator.cluster.names import machine_names, realm_names
 from orchestrator.cluster.schema import Cluster
+from orchestrator.plan import arrivals_of
 
 
 class Place(NamedTuple):
@@ -18,7 +19,10 @@ class Place(NamedTuple):
 
 
 class FleetFacts(Struct, frozen=True):
-    """Identity of the run, its machines by name, and its Realms; `clock` is virtual, or wall for a paced run."""
+    """Identity of the run, its machines by name, and its Realms, those that arrive among them.
+
+    `clock` is virtual, or wall for a paced run.
+    """
 
     run_id: str
     cluster: str
@@ -35,6 +39,6 @@ def fleet_facts(cluster: Cluster, seed: int, clock: str = "virtual") -> FleetFac
         cluster=cluster.name,
         seed=seed,
         machines={place.name: Place(place.rack, place.profile) for place in sorted(machine_names(cluster))},
-        realms=tuple(name for name, _ in realm_names(cluster)),
+        realms=(*(name for name, _ in realm_names(cluster)), *(one.name for one in arrivals_of(cluster, seed))),
         clock=clock,
     )

@@ -137,25 +137,30 @@ def sessions_allowed(cluster: Cluster) -> int:
 
 def patience_ns(cluster: Cluster, kind_name: str) -> int:
     """How long a session of this kind of Realm may stay undecided (virtual ns): an order's time and the transfer's."""
+    return cluster.control.order_timeout + PATIENCE * move_ns(cluster, kind_name)
+
+
+def move_ns(cluster: Cluster, kind_name: str) -> int:
+    """How long a move of this kind of Realm takes by the model, rounds and sealing included (virtual ns)."""
     kind = cluster.realms[kind_name]
     link = cluster.network.between_racks
     transfer_ns = kind.memory * 8 * 1_000_000_000 // max(link.bandwidth, 1)
     sealing_ns = footprint.granules(kind) * PAGE_NS * cluster.timing.scale // 1_000_000
-    agreed = terms(cluster)
     load = kind.workload
-    running_ns = course(kind.memory, load.dirty, load.working_set, agreed).running_ns if agreed is not None else 0
-    return cluster.control.order_timeout + PATIENCE * (transfer_ns + sealing_ns + running_ns)
+    running_ns = course(kind.memory, load.dirty, load.working_set, terms(cluster)).running_ns
+    return transfer_ns + sealing_ns + running_ns
 
 
-def terms(cluster: Cluster) -> Terms | None:
-    """What the file allows a pre-copy, at nine tenths of the line rate between racks; None for stop-copy."""
+def terms(cluster: Cluster, inbound: int = 1) -> Terms:
+    """What the file allows a session: nine tenths of the line rate between racks, shared by the `inbound` of a target.
+
+    A source shares what it sends among its own sessions by itself.
+    """
     rules = cluster.migration
-    if rules.mode == "stop-copy":
-        return None
     return Terms(
-        bytes_per_s=max(cluster.network.between_racks.bandwidth * 9 // 80, 1),
+        bytes_per_s=max(cluster.network.between_racks.bandwidth * 9 // 80 // max(inbound, 1), 1),
         downtime_ns=rules.downtime,
-        most_rounds=rules.max_rounds,
+        most_rounds=0 if rules.mode == "stop-copy" else rules.max_rounds,
         formula=rules.dirty_model,
         auto_converge=rules.auto_converge,
         on_stall=rules.on_stall,

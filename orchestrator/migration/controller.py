@@ -1,7 +1,7 @@
-"""The controller of migrations: admits requests, opens sessions, takes the one decision, and sees both ends through.
+"""The controller of migrations: admits requests, opens sessions, and sees both ends through.
 
-Orders of a phase are repeated until their end answers or is lost, because they decide about a paused Realm: nothing
-here is given up for want of an answer. Opening orders are not repeated; a session that does not get on is aborted.
+It decides nothing about a Realm: what became of a session it learns from the lineage witness (modelled). Orders of a
+phase are repeated until they are answered or their end is lost; a session that does not get on is withdrawn.
 """
 
 from __future__ import annotations
@@ -10,28 +10,32 @@ import heapq
 from collections.abc import Callable
 
 from cca_machine.commands import (
-    AbortImport,
+    AskLineage,
     Command,
-    CommitImport,
-    DiscardExport,
+    EndSession,
     ExportReady,
     Heartbeat,
     Imported,
-    ImportReady,
+    LineageDecided,
+    LineageOffered,
     OpenExport,
     OpenImport,
+    OpenLineage,
     Refused,
-    ResumeExport,
     SessionClosed,
+    SettleSession,
 )
 from cca_machine.host.states import HostedState
-from orchestrator.cluster.schema import DrainEvent, MigrateEvent
+from cca_machine.migration.session import lineage_name
+from cca_machine.migration.verdict import Decision as Verdict
+from cca_machine.migration.wire import WITNESS
+from orchestrator.cluster.schema import DrainEvent, MigrateEvent, RebalanceEvent
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
 from orchestrator.migration.admission import Declined, admit, patience_ns, terms
 from orchestrator.migration.drain import Drains
-from orchestrator.migration.phases import ORDERS, UNDECIDED, Effect, Event, PhaseOrder, move, through
+from orchestrator.migration.phases import ORDERS, TIMED, UNDECIDED, Effect, Event, PhaseOrder, move, through
 from orchestrator.realms import lifecycle
 from orchestrator.realms.reference import realm_spec
 from orchestrator.records import (
@@ -40,11 +44,15 @@ from orchestrator.records import (
     MigrationDeclined,
     MigrationFinished,
     MigrationStarted,
+    MigrationWaiting,
 )
 from orchestrator.scheduler.bind import take
 from orchestrator.store import MachineState, MigrationRequest, RealmView, SessionPhase, SessionView, Store
 
 _RUNNING = frozenset({HostedState.SERVING, HostedState.SERVING_LAPSED})
+
+OPENINGS = 3
+"""How often the two ends are told to begin; an end that heard none of it lets the deadline pass."""
 
 
 class MigrationController:
@@ -56,7 +64,9 @@ class MigrationController:
         events = [event for event in store.cluster.events if isinstance(event, MigrateEvent)]
         self._events = [(event.at, number, event) for number, event in enumerate(events)]
         heapq.heapify(self._events)
-        self._drains = Drains([event for event in store.cluster.events if isinstance(event, DrainEvent)])
+        self._drains = Drains(
+            [event for event in store.cluster.events if isinstance(event, DrainEvent | RebalanceEvent)]
+        )
         self._opened = 0
         self._decision = Decision()
 
@@ -71,14 +81,16 @@ class MigrationController:
             return
         named = body.subject if isinstance(body, Refused) else getattr(body, "session", "")
         session = store.sessions.get(named)
-        if session is None or source not in (session.source, session.target):
+        if session is None or source not in (session.source, session.target, WITNESS):
             return
         match body:
+            case LineageOffered():
+                self._take(store, session, Event.OFFERED)
+            case LineageDecided():
+                self._decided(store, session, body)
             case ExportReady():
                 session.sent_bytes = body.sent_bytes
                 self._take(store, session, Event.EXPORT_READY)
-            case ImportReady():
-                self._take(store, session, Event.IMPORT_READY)
             case Imported():
                 self._imported(store, session, delivery.message.sent_ns)
             case SessionClosed():
@@ -88,43 +100,34 @@ class MigrationController:
             case _:
                 pass
 
+    def _decided(self, store: Store, session: SessionView, told: LineageDecided) -> None:
+        session.generation = told.generation
+        self._take(store, session, Event.GRANTED if told.decision == Verdict.GRANT else Event.ABORTED)
+
     def _imported(self, store: Store, session: SessionView, sent_ns: int) -> None:
         realm = store.realms[session.realm]
         if self._take(store, session, Event.IMPORTED):
             realm.hosted_since_ns = sent_ns
 
     def _heartbeat(self, store: Store, session: SessionView, machine: str, body: Heartbeat, sent_ns: int) -> None:
-        """After a commit whose answer was lost, the target's heartbeat says what became of it."""
-        if session.phase is not SessionPhase.COMMITTED or machine != session.target or sent_ns <= session.committed_ns:
-            return
-        held = {(status.realm, status.incarnation): status.state for status in body.realms}
-        state = held.get((session.realm, session.incarnation))
-        if state in _RUNNING:
-            self._imported(store, session, sent_ns)
-        elif state is None and session.failure:
-            self._take(store, session, Event.FAILED)
+        """A target whose answer was lost says by its heartbeat that the Realm runs."""
+        if session.phase is SessionPhase.GRANTED and machine == session.target and sent_ns > session.committed_ns:
+            held = {(status.realm, status.incarnation): status.state for status in body.realms}
+            if held.get((session.realm, session.incarnation)) in _RUNNING:
+                self._imported(store, session, sent_ns)
 
     def _refused(self, store: Store, session: SessionView, end: str, body: Refused) -> None:
-        why = f"{end} refused {body.command}: {body.code}: {body.why}"
-        if body.command == "commit-import":
-            # a repeated order may be refused because the first was carried out: the heartbeat tells
-            session.failure = why
-            if session.attempts == 1:
-                self._take(store, session, Event.FAILED)
-        else:
-            self._end_closed(store, session, end, why)
+        session.failure = session.failure or f"{end} refused {body.command}: {body.code}: {body.why}"
+        self._take(store, session, Event.HELD if end == WITNESS else Event.FAILED)
 
     def _end_closed(self, store: Store, session: SessionView, end: str, why: str) -> None:
-        """One end has nothing more to do with the session; before the decision that means it failed."""
-        if session.phase is SessionPhase.COMMITTED and end == session.target:
-            session.failure = why
-            return
+        """One end has nothing more to do with the session; what that means the witness says."""
         if end == session.source:
             session.source_closed = True
         else:
             session.target_closed = True
-        if session.phase in UNDECIDED:
-            session.failure = why
+        if end == session.target or session.phase in UNDECIDED:
+            session.failure = session.failure or why
             self._take(store, session, Event.FAILED)
 
     # -- deciding --------------------------------------------------------------------------------------------------
@@ -133,6 +136,9 @@ class MigrationController:
         """Notice lost ends and deadlines, close what is through, repeat orders, and open what was asked for."""
         for session in sorted(store.sessions.values(), key=lambda session: session.session):
             self._look(store, session)
+        cancels, store.cancels_wanted = store.cancels_wanted, []
+        for name, why in cancels:
+            self._cancel(store, name, why)
         while self._events and self._events[0][0] <= now_ns:
             event = heapq.heappop(self._events)[2]
             store.request_migration(event.realm, event.to or "", "operator")
@@ -141,8 +147,10 @@ class MigrationController:
         for request in wanted:
             self._answer(store, request)
         for session in store.sessions.values():
-            self._decision.due(session.deadline_ns if session.phase in UNDECIDED else session.again_ns)
-        for due_ns in self._drains.due_ns():
+            self._decision.due(session.again_ns)
+            if session.phase in TIMED:
+                self._decision.due(session.deadline_ns)
+        for due_ns in self._drains.due_ns(store):
             self._decision.due(max(due_ns, now_ns + 1))
         if self._events:
             self._decision.due(self._events[0][0])
@@ -155,26 +163,33 @@ class MigrationController:
         target_lost = _lost(store, session.target, session.target_boot)
         if source_lost:
             self._take(store, session, Event.SOURCE_LOST)
-        if target_lost:
-            self._take(store, session, Event.TARGET_LOST)
-        if session.deadline_ns <= store.now_ns:
+        if target_lost and not session.target_fenced:
+            session.target_fenced = store.machines[session.target].boot != session.target_boot
+            if session.phase is not SessionPhase.WITHDRAWING or session.target_fenced:
+                self._take(store, session, Event.TARGET_LOST)
+        if session.deadline_ns <= store.now_ns and session.phase in TIMED:
             self._take(store, session, Event.DEADLINE)
         source_over, target_over = session.source_closed or source_lost, session.target_closed or target_lost
-        if session.phase is SessionPhase.ABORTING and source_over:
+        if session.phase is SessionPhase.ABORTED and source_over:
             self._settle_source(store, session)
         if through(session.phase, source_over, target_over) and self._take(store, session, Event.CLOSED):
             return
-        if session.phase not in UNDECIDED and session.again_ns <= store.now_ns:
+        if session.phase is not SessionPhase.DONE and session.again_ns <= store.now_ns:
             self._order_phase(store, session)
+
+    def _cancel(self, store: Store, name: str, why: str) -> None:
+        session = store.sessions.get(name)
+        if session is not None:
+            session.failure = session.failure or why
+            self._take(store, session, Event.CANCELLED)
 
     def _take(self, store: Store, session: SessionView, event: Event) -> bool:
         effect = move(session, event)
         if effect is None:
             return False
-        if effect in (Effect.ABORT, Effect.GIVE_UP):
+        if effect in (Effect.ASK_END, Effect.ABORT, Effect.GIVE_UP):
             session.failure = session.failure or event
-        if effect in (Effect.COMMIT, Effect.ABORT, Effect.HAND_OVER, Effect.GIVE_UP):
-            session.attempts = 0
+        session.attempts = 0
         _ACTS[effect](self, store, session, store.realms[session.realm])
         return True
 
@@ -183,16 +198,21 @@ class MigrationController:
     def _nothing(self, store: Store, session: SessionView, realm: RealmView) -> None:
         """Only the phase changes."""
 
+    def _orders(self, store: Store, session: SessionView, realm: RealmView) -> None:
+        """What the phase orders is ordered for the first time."""
+        self._order_phase(store, session)
+
     def _commit(self, store: Store, session: SessionView, realm: RealmView) -> None:
-        """The decision, durable in the session: from here on the Realm is bound to the target."""
+        """The witness granted it: the Realm is bound to the target for good."""
         session.committed_ns = store.now_ns
         store.bind(realm, session.target)
+        realm.generation = session.generation
         realm.lease_until_ns = realm.hosted_since_ns = 0
-        store.note(MigrationCommitted(*_about(session)))
+        store.note(MigrationCommitted(*_about(session), session.generation))
         self._order_phase(store, session)
 
     def _abort(self, store: Store, session: SessionView, realm: RealmView) -> None:
-        store.note(MigrationAborted(*_about(session), session.failure))
+        store.note(MigrationAborted(*_about(session), session.failure or "the witness ended it"))
         self._order_phase(store, session)
 
     def _settle_source(self, store: Store, session: SessionView) -> None:
@@ -225,7 +245,7 @@ class MigrationController:
 
     def _finish(self, store: Store, session: SessionView, realm: RealmView) -> None:
         del store.sessions[session.session]
-        self._decision.uncouple.append(session.session)
+        self._decision.uncouple += [link[0] for link in _links(session)]
         store.note(MigrationFinished(*_about(session), session.outcome, session.opened_ns, session.sent_bytes))
         store.room = True
 
@@ -250,39 +270,68 @@ class MigrationController:
             deadline_ns=store.now_ns + patience_ns(store.cluster, realm.kind),
             source_boot=source.boot,
             target_boot=target.boot,
+            generation=realm.generation,
         )
         store.sessions[session.session] = session
         lifecycle.move(store, realm, lifecycle.Step.LEAVES, f"migration to {target.name}")
         realm.session = session.session
         take(store, target.name, realm)
         store.note(MigrationStarted(*_about(session), request.why, session.deadline_ns))
-        self._decision.couple.append((session.session, source.name, target.name))
-        spec = realm_spec(store.cluster, realm.kind, realm.name, realm.incarnation)
-        self._order(target.name, OpenImport(session.session, spec, source.name, source.rak))
-        agreed = terms(store.cluster)
-        opened = OpenExport(session.session, realm.name, realm.incarnation, target.name, target.rak, agreed)
-        self._order(source.name, opened)
+        self._decision.couple += _links(session)
+        self._order_phase(store, session)
 
     def _order_phase(self, store: Store, session: SessionView) -> None:
-        """Send the orders of the present phase to the ends that have not answered them and are heard."""
-        realm = store.realms[session.realm]
+        """Send the orders of the present phase to those that have not answered them and are heard."""
         session.attempts += 1
         session.again_ns = store.now_ns + store.cluster.control.order_timeout
         for order in ORDERS.get(session.phase, ()):
-            at_target = order in (PhaseOrder.COMMIT, PhaseOrder.ABORT)
-            machine = session.target if at_target else session.source
-            answered = session.target_closed if at_target else session.source_closed
-            if (answered and order is not PhaseOrder.COMMIT) or not store.machines[machine].heard:
-                continue
-            match order:
-                case PhaseOrder.COMMIT:
-                    self._order(machine, CommitImport(session.session, leases.grant(store, realm)))
-                case PhaseOrder.ABORT:
-                    self._order(machine, AbortImport(session.session))
-                case PhaseOrder.RESUME:
-                    self._order(machine, ResumeExport(session.session, leases.grant(store, realm)))
-                case PhaseOrder.DISCARD:
-                    self._order(machine, DiscardExport(session.session))
+            self._send(store, session, order)
+        if session.attempts == WAITED and (waits := _waits_for(store, session)):
+            store.note(MigrationWaiting(*_about(session), session.phase, waits))
+
+    def _send(self, store: Store, session: SessionView, order: PhaseOrder) -> None:
+        lineage = lineage_name(session.realm, session.incarnation)
+        match order:
+            case PhaseOrder.OPEN_LINEAGE:
+                terms_ = (session.generation, session.source, session.target, session.deadline_ns)
+                self._order(WITNESS, OpenLineage(session.session, lineage, *terms_))
+            case PhaseOrder.END_SESSION:
+                ended = EndSession(session.session, lineage, session.failure, session.target_fenced)
+                self._order(WITNESS, ended)
+            case PhaseOrder.ASK_LINEAGE:
+                if session.ends_told > 1:
+                    self._order(WITNESS, AskLineage(session.session, lineage))
+            case PhaseOrder.OPEN_IMPORT if session.ends_told < OPENINGS:
+                self._open_import(store, session)
+            case PhaseOrder.OPEN_EXPORT if session.ends_told < OPENINGS:
+                self._open_export(store, session)
+                session.ends_told += 1
+            case PhaseOrder.SETTLE_SOURCE if not session.source_closed:
+                self._settle(store, session, session.source)
+            case PhaseOrder.SETTLE_TARGET if not session.target_closed:
+                self._settle(store, session, session.target)
+
+    def _open_import(self, store: Store, session: SessionView) -> None:
+        realm, source = store.realms[session.realm], store.machines[session.source]
+        spec = realm_spec(store.cluster, realm.kind, realm.name, realm.incarnation)
+        until_ns = leases.grant_at(store, store.machines[session.target])
+        fixed = (source.name, source.rak, store.witness, session.generation, session.deadline_ns, until_ns)
+        self._order(session.target, OpenImport(session.session, spec, *fixed))
+
+    def _open_export(self, store: Store, session: SessionView) -> None:
+        target = store.machines[session.target]
+        inbound = sum(one.target == target.name for one in store.sessions.values())
+        agreed = terms(store.cluster, inbound)
+        fixed = (target.name, target.rak, store.witness, session.generation, session.deadline_ns, agreed)
+        self._order(session.source, OpenExport(session.session, session.realm, session.incarnation, *fixed))
+
+    def _settle(self, store: Store, session: SessionView, end: str) -> None:
+        """Ask an end how it ended; the one that has the Realm gets a lease with the question."""
+        machine = store.machines[end]
+        if machine.heard:
+            holds = store.realms[session.realm].machine == end
+            until_ns = leases.grant(store, store.realms[session.realm]) if holds else 0
+            self._order(end, SettleSession(session.session, until_ns))
 
     def _order(self, machine: str, command: Command) -> None:
         self._decision.orders.append(Order(machine, command))
@@ -290,6 +339,8 @@ class MigrationController:
 
 _ACTS: dict[Effect, Callable[[MigrationController, Store, SessionView, RealmView], None]] = {
     Effect.NONE: MigrationController._nothing,
+    Effect.OPEN_ENDS: MigrationController._orders,
+    Effect.ASK_END: MigrationController._orders,
     Effect.COMMIT: MigrationController._commit,
     Effect.ABORT: MigrationController._abort,
     Effect.HAND_OVER: MigrationController._hand_over,
@@ -297,9 +348,29 @@ _ACTS: dict[Effect, Callable[[MigrationController, Store, SessionView, RealmView
     Effect.FINISH: MigrationController._finish,
 }
 
+WAITED = 3
+"""Rounds of orders without an answer after which the trace names the party that does not answer."""
+
+
+def _waits_for(store: Store, session: SessionView) -> str:
+    """Who does not answer; empty when the session only takes its time."""
+    if session.phase in (SessionPhase.OPENING, SessionPhase.WITHDRAWING):
+        return WITNESS
+    if session.phase is SessionPhase.GRANTED:
+        return session.target
+    if session.phase in (SessionPhase.HANDING_OVER, SessionPhase.ABORTED):
+        return session.target if session.source_closed else session.source
+    return ""
+
 
 def _about(session: SessionView) -> tuple[str, str, int, str, str]:
     return (session.session, session.realm, session.incarnation, session.source, session.target)
+
+
+def _links(session: SessionView) -> list[tuple[str, str, str]]:
+    """The links on which a session speaks at the instant, not at the beat: its ends and its witness."""
+    name, source, target = session.session, session.source, session.target
+    return [(name, source, target), (f"{name}/source", source, WITNESS), (f"{name}/target", target, WITNESS)]
 
 
 def _lost(store: Store, machine: str, boot: int) -> bool:

@@ -67,6 +67,7 @@ class BringUp:
         """A new incarnation is wanted; nothing of the old one counts any more."""
         self._forget(store, realm, why)
         realm.incarnation += 1
+        realm.generation = 0
         realm.lease_until_ns = realm.hosted_since_ns = 0
         realm.hosted_state = realm.attest_wanted = ""
         self._wanted[realm.name] = None

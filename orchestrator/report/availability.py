@@ -127,8 +127,12 @@ def _spans(lines: Sequence[Line], end_ns: int) -> dict[str, list[_Span]]:
 
 def _span(life: Life, end_ns: int) -> _Span:
     until_ns = end_ns + 1 if life.until_ns is None or life.until_ns > end_ns else life.until_ns
-    cause = next((cause for word, cause in _CAUSES if word in life.cause), Cause.RESTART)
-    return _Span(life.serving_from_ns or 0, until_ns, life.machine, cause)
+    return _Span(life.serving_from_ns or 0, until_ns, life.machine, cause_of(life.cause))
+
+
+def cause_of(why: str) -> Cause:
+    """The cause of a gap that began when a copy stood still for `why`."""
+    return next((cause for word, cause in _CAUSES if word in why), Cause.RESTART)
 
 
 def _pauses(lines: Sequence[Line]) -> dict[str, list[tuple[int, int]]]:

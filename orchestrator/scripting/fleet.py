@@ -224,6 +224,26 @@ class Fleet:
         """Move a serving Realm (modelled). Raises `ActRefused`, `UnknownName`."""
         return self.realms[realm].migrate(to)
 
+    def drain(self, machine: str, *, dry_run: bool = False) -> None:
+        """Empty a machine by moves (modelled). Raises `ActRefused`."""
+        self.ask(i.DrainMachines(machine=machine, dry_run=dry_run))
+
+    def evacuate(self, rack: str, *, dry_run: bool = False) -> None:
+        """Empty all machines of a rack by moves (modelled). Raises `ActRefused`."""
+        self.ask(i.DrainMachines(rack=rack, dry_run=dry_run))
+
+    def rebalance(self, goal: Literal["spread", "pack"] = "spread", *, budget: int = 10, dry_run: bool = False) -> None:
+        """Even out loads, or pack Realms onto fewer machines, with at most `budget` moves (modelled)."""
+        self.ask(i.RebalanceFleet(goal, budget, dry_run))
+
+    def end_drain(self, drain: str) -> None:
+        """Give a drain or a rebalancing up. Raises `ActRefused`."""
+        self.ask(i.EndDrain(drain))
+
+    def cancel_migration(self, session: str) -> None:
+        """End an open migration session, if the witness still can (modelled). Raises `ActRefused`."""
+        self.ask(i.CancelMigration(session))
+
     def rollout(
         self,
         release: str,

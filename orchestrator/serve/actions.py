@@ -49,6 +49,20 @@ class Migrate(Body):
     to: str = ""
 
 
+class Drain(Body):
+    """Whether only to plan."""
+
+    dry_run: bool = False
+
+
+class Rebalance(Body):
+    """Even loads or empty machines, with so many moves at most."""
+
+    goal: Literal["spread", "pack"] = "spread"
+    budget: int = Field(10, ge=1, le=MOST_AT_ONCE)
+    dry_run: bool = False
+
+
 class Scale(Body):
     """How many Realms of a kind are wanted."""
 
@@ -155,6 +169,22 @@ def _realms(router: APIRouter, context: Context) -> None:
         """Move a serving Realm (modelled)."""
         return await _ask(context, i.MigrateRealm(name, body.to if body else ""))
 
+    @router.post("/sessions/{name}/cancel")
+    async def cancel(name: str) -> Response:
+        """End an open migration session, if the lineage witness still can (modelled)."""
+        return await _ask(context, i.CancelMigration(name))
+
+    @router.post("/rebalance")
+    async def rebalance(body: Rebalance | None = None) -> Response:
+        """Even out loads, or pack Realms onto fewer machines, by moves (modelled); `dry_run` only plans."""
+        given = body or Rebalance()
+        return await _ask(context, i.RebalanceFleet(given.goal, given.budget, given.dry_run))
+
+    @router.post("/drains/{name}/end")
+    async def end_drain(name: str) -> Response:
+        """Give a drain or a rebalancing up; cordons are taken back."""
+        return await _ask(context, i.EndDrain(name))
+
     @router.post("/scale")
     async def scale(body: Scale) -> Response:
         """Launch or stop Realms of a kind until as many are wanted."""
@@ -181,6 +211,16 @@ def _machines(router: APIRouter, context: Context) -> None:
     async def uncordon(name: str) -> Response:
         """Take an operator's cordon back."""
         return await _ask(context, i.UncordonMachine(name))
+
+    @router.post("/machines/{name}/drain")
+    async def drain(name: str, body: Drain | None = None) -> Response:
+        """Empty a machine by moves (modelled); `dry_run` only plans."""
+        return await _ask(context, i.DrainMachines(machine=name, dry_run=bool(body and body.dry_run)))
+
+    @router.post("/racks/{name}/evacuate")
+    async def evacuate(name: str, body: Drain | None = None) -> Response:
+        """Empty all machines of a rack by moves (modelled); `dry_run` only plans."""
+        return await _ask(context, i.DrainMachines(rack=name, dry_run=bool(body and body.dry_run)))
 
 
 def _rollouts(router: APIRouter, context: Context) -> None:

@@ -1,8 +1,13 @@
-"""A gate before an ASGI application: a request body is whole, small and in time, or the application never sees it."""
+"""A gate before an ASGI application: a request body is whole, small and in time, or the application never sees it.
+
+`read_body` and `replayed` are the gate itself; `BodyLimit` closes it with plain words, `orchestrator.serve.guard` with
+problem details.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import PlainTextResponse
@@ -24,32 +29,52 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _announced(scope) > self.max_bytes:
-            await _close(413, "request body is too large")(scope, receive, send)
-            return
-        try:
-            body = await asyncio.wait_for(self._read(receive), self.timeout_s)
-        except TimeoutError:
-            await _close(408, "request body took too long")(scope, receive, send)
-            return
-        if body is None:
-            return
-        if len(body) > self.max_bytes:
-            await _close(413, "request body is too large")(scope, receive, send)
-            return
-        await self.app(scope, _replay(body, receive), send)
+        body = await read_body(scope, receive, self.max_bytes, self.timeout_s)
+        if isinstance(body, HTTPStatus):
+            await _close(body, WORDS[body])(scope, receive, send)
+        elif body is not None:
+            await self.app(scope, replayed(body, receive), send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        """The body up to one chunk beyond the limit; None when the client left."""
-        body = bytearray()
-        while len(body) <= self.max_bytes:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            body += message.get("body", b"")
-            if not message.get("more_body", False):
-                break
-        return bytes(body)
+
+WORDS = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request body is too large",
+    HTTPStatus.REQUEST_TIMEOUT: "request body took too long",
+}
+"""Why a body was not read, by the status that says so."""
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> bytes | HTTPStatus | None:
+    """The body; the status to answer with when it is too large or too slow; None when the client left."""
+    if _announced(scope) > max_bytes:
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    try:
+        body = await asyncio.wait_for(_read(receive, max_bytes), timeout_s)
+    except TimeoutError:
+        return HTTPStatus.REQUEST_TIMEOUT
+    return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if body is not None and len(body) > max_bytes else body
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Where an application finds the body that was read before it."""
+    messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return again
+
+
+async def _read(receive: Receive, max_bytes: int) -> bytes | None:
+    """The body up to one chunk beyond the limit; None when the client left."""
+    body = bytearray()
+    while len(body) <= max_bytes:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return bytes(body)
 
 
 def _announced(scope: Scope) -> int:
@@ -62,12 +87,3 @@ def _announced(scope: Scope) -> int:
 def _close(status: int, text: str) -> PlainTextResponse:
     """An answer after which the connection ends, because the rest of the body is still on its way."""
     return PlainTextResponse(text, status, headers={"connection": "close"})
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replayed() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replayed

@@ -14,14 +14,16 @@ from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.errors import UserMistake
+from orchestrator.serve.body_limit import BODY_TIMEOUT_S, WORDS, read_body, replayed
 from orchestrator.serve.problems import answer
 
 SHORTEST_TOKEN = 16
 LARGEST_BODY = 2 << 20
 """Bytes of a request: a cluster file of the largest size, written as JSON, fits."""
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 TOKEN_VARIABLE = "REALMFLEET_TOKEN"
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
@@ -84,8 +86,14 @@ class Guard:
             return
         request = Request(scope)
         refused = self._refused(request)
-        if refused is None:
-            refused, receive = await _body(request, receive)
+        if refused is None and request.method in WITH_BODY:
+            body = await read_body(scope, receive, LARGEST_BODY, BODY_TIMEOUT_S)
+            if body is None:
+                return
+            if isinstance(body, HTTPStatus):
+                refused = body, f"{WORDS[body]}: {LARGEST_BODY} bytes within {BODY_TIMEOUT_S:g} s are read", ""
+            else:
+                receive = replayed(body, receive)
         if refused is None:
             await self._app(scope, receive, send)
             return
@@ -109,33 +117,6 @@ class Guard:
     @staticmethod
     def _open(path: str) -> bool:
         return path in OPEN_PATHS or path.startswith(PAGE_PREFIX)
-
-
-async def _body(request: Request, receive: Receive) -> tuple[Refused | None, Receive]:
-    """Read the body, or refuse it as too large; the second is where the application finds it again."""
-    if request.method not in ("POST", "PUT", "PATCH"):
-        return None, receive
-    too_large = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {LARGEST_BODY} bytes", "")
-    told = request.headers.get("content-length", "0")
-    if not told.isdecimal() or int(told) > LARGEST_BODY:
-        return too_large, receive
-    body, more = bytearray(), True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = bool(message.get("more_body", False))
-        if len(body) > LARGEST_BODY:
-            return too_large, receive
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    return None, again
 
 
 def _loopback_name(host: str) -> bool:

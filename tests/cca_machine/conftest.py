@@ -15,6 +15,9 @@ from attestation.keys import SigningKey, derive_key
 from cca_machine import commands as c
 from cca_machine.costs import reference_timing
 from cca_machine.machine import Machine
+from cca_machine.migration.precopy import Terms
+from cca_machine.migration.wire import WITNESS
+from cca_machine.migration.witness import Witness
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -66,7 +69,8 @@ class World:
     """Machines by name; `now_ns` is how far all of them have run."""
 
     def __init__(self, *names: str, **fields: Any) -> None:
-        self.machines = {name: Machine(machine_spec(name, **fields)) for name in names}
+        self.machines: dict[str, Any] = {name: Machine(machine_spec(name, **fields)) for name in names}
+        self.machines[WITNESS] = Witness(bytes(range(32)))
         self.latency_ns = 100_000
         self.now_ns = 0
         self.number = 0
@@ -117,6 +121,28 @@ class World:
     def told(self, kind: type[Any], machine: str = "") -> list[tuple[int, Any]]:
         """(instant, record) of a kind, oldest first."""
         return [(at, what) for at, name, what in self.records if isinstance(what, kind) and machine in ("", name)]
+
+    def open_session(self, session: str = "s", realm: c.RealmSpec | None = None, **fields: Any) -> None:
+        """Have the Realm moved from `a` to `b`; terms and deadline may be given."""
+        spec = realm or realm_spec()
+        lineage, generation = f"{spec.realm}/{spec.incarnation}", fields.pop("generation", 0)
+        source, target = fields.pop("source", "a"), fields.pop("target", "b")
+        deadline_ns = self.now_ns + fields.pop("deadline_ns", 100 * S)
+        terms = fields.pop("terms", Terms(bytes_per_s=1 << 30, most_rounds=0))
+        self.order(WITNESS, c.OpenLineage(session, lineage, generation, source, target, deadline_ns))
+        self.run(10 * MS)
+        key = self.machines[WITNESS].public_key
+        fixed = (key, generation, deadline_ns)
+        lease_ns = self.now_ns + fields.pop("lease_ns", 1000 * S)
+        opened = [
+            (target, c.OpenImport(session, spec, source, self.rak(source), *fixed, lease_ns)),
+            (source, c.OpenExport(session, spec.realm, spec.incarnation, target, self.rak(target), *fixed, terms)),
+        ]
+        if fields.pop("export_first", False):
+            opened.reverse()
+        for machine, order in opened:
+            self.order(machine, order)
+            self.run(fields.get("between_ns", 1 * MS))
 
     def rak(self, machine: str) -> bytes:
         """The RAK that the machine last announced."""

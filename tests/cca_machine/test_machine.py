@@ -29,6 +29,7 @@ from cca_machine.abi.smc import NOT_SUPPORTED
 from cca_machine.errors import LateInput, MachineError
 from cca_machine.invariants import violations
 from cca_machine.machine import Machine
+from cca_machine.migration.precopy import Terms
 from cca_machine.monitor.platform_token import CONFIG, platform_identity
 
 S = 1_000_000_000
@@ -165,8 +166,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "evidence of an earlier incarnation": (lambda kit: c.Attest("r", 0, kit.NONCE), "unknown-realm"),
     "a secret for somebody else": (lambda kit: c.DeliverSecret("r", 1, b'{"protected":""}'), "secret-not-opened"),
     "an end for nobody": (lambda kit: c.Stop("x", 1), "unknown-realm"),
-    "a commit of no session": (lambda kit: c.CommitImport("s", 999 * S), "unknown-session"),
-    "a discard of no session": (lambda kit: c.DiscardExport("s"), "unknown-session"),
+    "an export of nobody": (
+        lambda kit: c.OpenExport("s", "x", 1, "b", b"", b"", 0, 999 * S, Terms(1 << 30)),
+        "unknown-realm",
+    ),
     "an activation of nothing": (lambda kit: c.Activate("RMM"), "LFA_ACTIVATE: INVALID_PARAMETERS"),
     "firmware that is noise": (lambda kit: c.Prime(b"noise"), "malformed-image"),
     "firmware changed after signing": (

@@ -87,9 +87,17 @@ class Storm:
         if hosted:
             spec, self.sessions = hosted[0].spec, self.sessions + 1
             session = f"s{self.sessions}"
-            self.world.order(other, c.OpenImport(session, spec, machine, self.world.rak(machine)))
-            order = c.OpenExport(session, spec.realm, spec.incarnation, other, self.world.rak(other))
-            self.world.order(machine, order)
+            self.grant(other, spec.realm, spec.incarnation, now_ns + 1000 * S)
+            held = self.world.machines["witness"].ledger.lineages.get(f"{spec.realm}/{spec.incarnation}")
+            self.world.open_session(
+                session,
+                spec,
+                source=machine,
+                target=other,
+                generation=held.generation if held else 0,
+                deadline_ns=self.random.choice([1, 60]) * S,
+                lease_ns=900 * S,
+            )
             self.world.run(self.random.choice([1, 3 * S]))
 
     def decide(self, machine: str, now_ns: int) -> None:
@@ -97,13 +105,12 @@ class Storm:
         for realm in REALMS:
             for incarnation in (1, 2):
                 self.grant(machine, realm, incarnation, until_ns)
-        self.world.order(
-            machine,
-            self.random.choice(
-                [c.CommitImport(session, until_ns), c.AbortImport(session), c.ResumeExport(session, until_ns),
-                 c.DiscardExport(session)]
-            ),
-        )  # fmt: skip
+        if self.random.random() < 0.5:
+            self.world.order(machine, c.SettleSession(session, until_ns))
+        else:
+            realm, incarnation = self.random.choice(REALMS), self.random.choice([1, 2])
+            ended = c.EndSession(session, f"{realm}/{incarnation}", "storm", self.random.random() < 0.2)
+            self.world.order("witness", ended)
 
     def firmware(self, machine: str, now_ns: int) -> None:
         orders = [c.Prime(self.random.choice(self.images)), c.Activate("RMM"), c.Activate("BL31"), c.Cancel("RMM")]
@@ -122,8 +129,8 @@ class Storm:
         assert new.digest() == old.digest()
 
     def check(self) -> None:
-        for machine in self.world.machines.values():
-            state = machine._state
+        for name in ("a", "b"):
+            state = self.world.machines[name]._state
             if state.running is None or not state.monitor.now.rmm_alive:
                 continue
             assert violations(state.running.rmm, state.running.hardware) == []

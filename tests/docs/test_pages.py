@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 HOWTO = [
+    "compare-two-runs.md",
     "inject-chaos.md",
+    "read-a-report.md",
     "run-an-experiment.md",
     "script-in-python.md",
     "test-with-pytest.md",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ from attestation.claims import PlatformClaims, RealmClaims, SoftwareComponent
 from attestation.kbs.client import Guest
 from attestation.keys import derive_key
 from cca_machine import commands as c
+from cca_machine.migration import wire
+from cca_machine.migration.verdict import Verdict, read
 from cca_machine.monitor.platform_token import CONFIG, platform_identity
 from orchestrator.cluster.schema import Cluster
 from orchestrator.control import ControlPlane, control_plane
@@ -29,6 +32,7 @@ from orchestrator.engine.loop import Engine
 from orchestrator.engine.ports import ControlStep, Delivery, MachineReport, Message, Strike
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.firmware.image import FirmwareSet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 from orchestrator.realms.reference import expected_rim
 
@@ -150,8 +154,7 @@ class Machine:
         elif now_ns < self.up_ns:
             return
         elif isinstance(body, c.Parcel):
-            if body.session in self.peers:
-                self.say(now_ns, c.ImportReady(body.session))
+            self.parcel(now_ns, message.source, body)
         else:
             self.orders.append((now_ns, body))
             tag = str(type(body).__struct_config__.tag)
@@ -230,9 +233,11 @@ class Machine:
         return [c.Stopped(body.realm, body.incarnation)]
 
     def on_open_import(self, now_ns: int, body: c.OpenImport) -> list[Any]:
+        if body.session in self.peers:
+            return []
         seed = f"{self.spec.name}/{body.session}".encode()
         self.copies[body.realm.realm] = Copy(
-            body.realm, "arriving", 0, Guest(seed.ljust(32, b".")), session=body.session
+            body.realm, "arriving", body.lease_until_ns, Guest(seed.ljust(32, b".")), session=body.session
         )
         self.peers[body.session] = body.realm.realm
         return []
@@ -241,38 +246,65 @@ class Machine:
         copy = self.find(body.realm, body.incarnation)
         if copy is None:
             return self.unknown("open-export", body)
+        if body.session in self.peers:
+            return []
         self.end(copy, now_ns)
-        copy.state, self.peers[body.session] = "leaving", body.realm
+        copy.state, copy.session, self.peers[body.session] = "leaving", body.session, body.realm
         self.say(now_ns, c.Parcel(body.session, b"sealed", 1 << 20), target=body.peer, size=1 << 20)
         return [c.ExportReady(body.session, 1 << 20)]
 
-    def on_commit_import(self, now_ns: int, body: c.CommitImport) -> list[Any]:
-        if body.session not in self.peers:
-            return self.unknown("commit-import", body)
-        copy = self.copies[self.peers[body.session]]
-        copy.state, copy.lease_until_ns = "serving", max(copy.lease_until_ns, body.lease_until_ns)
-        self.begin(copy, now_ns)
-        return [c.Imported(body.session, copy.spec.realm, copy.spec.incarnation)]
+    def parcel(self, now_ns: int, source: str, parcel: c.Parcel) -> None:
+        copy = self.copies.get(self.peers.get(parcel.session, ""))
+        if copy is None or copy.session != parcel.session:
+            return
+        if source != wire.WITNESS:
+            copy.state = "ready"
+            self.register(now_ns, copy)
+            return
+        match wire.decode(parcel.payload):
+            case wire.Challenge(nonce):
+                self.tell(now_ns, copy, wire.Confirm(self.lineage(copy), b"all", self.boot, nonce))
+            case wire.Decided(verdict):
+                for answer in self.decided(now_ns, copy, read(verdict)):
+                    self.say(now_ns, answer)
 
-    def on_resume_export(self, now_ns: int, body: c.ResumeExport) -> list[Any]:
-        if body.session not in self.peers:
-            return self.unknown("resume-export", body)
-        copy = self.copies[self.peers.pop(body.session)]
-        copy.state, copy.lease_until_ns = "serving", body.lease_until_ns
-        self.begin(copy, now_ns)
-        return [c.SessionClosed(body.session, "resumed")]
+    def decided(self, now_ns: int, copy: Copy, verdict: Verdict) -> list[Any]:
+        session, copy.session = copy.session, ""
+        if verdict.decision == "grant" and copy.state == "ready":
+            copy.state = "serving"
+            self.begin(copy, now_ns)
+            return [c.Imported(session, copy.spec.realm, copy.spec.incarnation)]
+        if verdict.decision == "abort" and copy.state == "leaving":
+            copy.state = "serving"
+            self.begin(copy, now_ns)
+            self.peers[session] = ""
+            return [c.SessionClosed(session, "active")]
+        del self.copies[copy.spec.realm]
+        self.peers[session] = ""
+        return [c.SessionClosed(session, "scrubbed" if verdict.decision == "grant" else "failed")]
 
-    def on_abort_import(self, now_ns: int, body: c.AbortImport) -> list[Any]:
-        return self.drop("abort-import", body, "aborted")
+    def on_settle_session(self, now_ns: int, body: c.SettleSession) -> list[Any]:
+        realm = self.peers.setdefault(body.session, "")
+        copy = self.copies.get(realm)
+        if copy is None:
+            return [c.SessionClosed(body.session, "unknown")]
+        copy.lease_until_ns = max(copy.lease_until_ns, body.lease_until_ns)
+        if not copy.session:
+            return [c.Imported(body.session, copy.spec.realm, copy.spec.incarnation)]
+        if copy.state == "ready":
+            self.register(now_ns, copy)
+        else:
+            self.tell(now_ns, copy, wire.Query(self.lineage(copy)))
+        return []
 
-    def on_discard_export(self, now_ns: int, body: c.DiscardExport) -> list[Any]:
-        return self.drop("discard-export", body, "discarded")
+    def register(self, now_ns: int, copy: Copy) -> None:
+        self.tell(now_ns, copy, wire.Ready(self.lineage(copy), b"all", self.boot))
 
-    def drop(self, tag: str, body: Any, how: str) -> list[Any]:
-        if body.session not in self.peers:
-            return self.unknown(tag, body)
-        self.copies.pop(self.peers.pop(body.session), None)
-        return [c.SessionClosed(body.session, how)]
+    def lineage(self, copy: Copy) -> str:
+        return f"{copy.spec.realm}/{copy.spec.incarnation}"
+
+    def tell(self, now_ns: int, copy: Copy, message: wire.Freightage) -> None:
+        self.say(now_ns, c.Parcel(copy.session, wire.encode(message), 200), target=wire.WITNESS, size=200)
 
 
 class Watched:
@@ -313,7 +345,8 @@ class World:
         self.sink = MemorySink()
         self.trace = Trace(self.sink)
         self.watched = Watched(self.control)
-        self.engine = Engine(100 * MS, self, self.watched, self.links, self.trace, MemoryJournal(), skip=skip)
+        self.witnessed = WitnessedFleet(self, witness_of(self.made.secret))
+        self.engine = Engine(100 * MS, self.witnessed, self.watched, self.links, self.trace, MemoryJournal(), skip=skip)
 
     def machines(self) -> Sequence[str]:
         return sorted(self.fleet)
@@ -407,3 +440,25 @@ def world() -> Any:
         return World(document(**changes), seed, skip)
 
     return build
+
+
+# -- a real browser ----------------------------------------------------------------------------------------------------
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, headless, driven by Playwright; skips where there is none."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: the page is not driven"
+    )
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: the page is not driven (apt-get install chromium)")
+    with playwright.sync_playwright() as player:
+        chromium = player.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+from orchestrator import rundir
 from orchestrator.api import open_cluster
+from orchestrator.chaos.history import read
+from orchestrator.engine.run_store import RunReader
+from orchestrator.metrics.collect import Collector
+from orchestrator.metrics.fleet_facts import fleet_facts
+from orchestrator.store import RealmState
 
 S = 1_000_000_000
 
@@ -40,7 +47,14 @@ def test_realms_arrive_serve_and_go_and_the_checkers_are_content(tmp_path: Path)
         assert all(store.realms[arrival.name].state == "stopped" for arrival in gone)
         stay = [arrival for arrival in expected if arrival.stop_ns > run.until_ns]
         assert all(store.realms[arrival.name].state == "serving" for arrival in stay)
+        states = Counter(str(realm.state) for realm in store.realms.values())
         result = run.finish()
+    collector = Collector(fleet_facts(run.cluster, run.seed))
+    assert collector.tally.number("realms", "awaited") == len(expected) + 1
+    with RunReader(tmp_path / "run" / rundir.DATABASE) as reader:
+        for line in read(reader.trace()):
+            collector.fold(line)
+    assert {state: count for state in RealmState if (count := collector.tally.number("realms", state))} == states
     assert {verdict.outcome.value for verdict in result.verdicts} == {"pass"}
     assert result.summary.realms_wanted == len(expected) + 1
     assert result.summary.realms_running == len(stay) + 1

@@ -13,6 +13,7 @@ from orchestrator.engine.loop import Engine
 from orchestrator.engine.ports import ControlStep, Delivery
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 from orchestrator.realms.reference import expected_rim, realm_spec
 from orchestrator.scheduler.footprint import granules
@@ -43,7 +44,8 @@ def run(document: dict[str, Any], seconds: int) -> tuple[Heard, MemorySink]:
     shape = LinkShape(250_000, 100_000, 10_000_000_000)
     links = Links(made.secret, Topology(racks, shape, shape, shape))
     fleet = LocalFleet(list(made.machines.values()))
-    engine = Engine(cluster.control.beat, fleet, heard, links, Trace(sink), MemoryJournal())
+    witnessed = WitnessedFleet(fleet, witness_of(made.secret))
+    engine = Engine(cluster.control.beat, witnessed, heard, links, Trace(sink), MemoryJournal())
     engine.run_until(seconds * S)
     engine.finish()
     return heard, sink

@@ -38,6 +38,7 @@ from cca_machine.rmm.rtt import (
     UNASSIGNED,
     UNASSIGNED_NS,
     Table,
+    Walk,
     address_of,
     assigned,
     assigned_ns,
@@ -54,12 +55,16 @@ YIELDED, ALREADY_MAPPED = -1, -2
 
 
 class Range(msgspec.Struct, frozen=True):
-    """Checked arguments of a map command: blocks to map at `level` from `base` up to `top`."""
+    """Checked arguments of a map command: blocks to map at `level` from `base` up to `top`.
+
+    `single` is the one descriptor of a contiguous range, if it was given as such.
+    """
 
     base: int
     top: int
     level: int
     blocks: Iterator[tuple[int, int, int]]
+    single: int | None
 
 
 def data_map_init(core: Core, rd: int, data: int, ipa: int, src: int, flags: int) -> Answer:
@@ -107,8 +112,10 @@ def data_map(core: Core, rd: int, base: int, top: int, flags: int, oaddr: int) -
     found = core.walk(realm, base, wanted.level)
     if found.level != wanted.level:
         return rtt(found.level)
-    here, step, status = base, size(wanted.level), 0
-    for index in range(found.index, ENTRIES):
+    alike, wanted = _map_alike(core, realm, found, wanted)
+    step, status = size(wanted.level), 0
+    here = base + alike * step
+    for index in range(found.index + alike, ENTRIES):
         pa = _next_block(core, realm, wanted, here, address_list.DELEGATED)
         if pa is None:
             break
@@ -132,6 +139,31 @@ def data_map(core: Core, rd: int, base: int, top: int, flags: int, oaddr: int) -
                 break
         here, status = here + step, 0
     return _reached(status, here, base)
+
+
+def _map_alike(core: Core, realm: Realm, found: Walk, wanted: Range) -> tuple[int, Range]:
+    """Map the entries that a single descriptor and a run of free entries make alike: how many, and what is left.
+
+    What the loop over entries would come to, at the cost of one; nothing where it would have to look for interrupts.
+    """
+    step = size(wanted.level)
+    if wanted.single is None or core.features.later.yields or found.entry & KIND_MASK != UNASSIGNED:
+        return 0, wanted
+    pa, state = address_list.base_of(wanted.single), address_list.state_of(wanted.single)
+    first, end, entry = next(found.table.runs(found.index, ENTRIES))
+    count = min(address_list.count_of(wanted.single), (wanted.top - wanted.base) // step, end - first)
+    per_entry = step // GRANULE_BYTES
+    count = min(count, core.granules.run_length(pa, DELEGATED, count * per_entry) // per_entry)
+    fits = not pa & step - 1 and (pa + count * step <= MAX_PA_WITHOUT_LPA2 or realm.lpa2)
+    if not count or not fits or state != address_list.DELEGATED:
+        return 0, wanted
+    core.granules.set_run(pa, DATA, count * per_entry)
+    core.memory.scrub_run(pa, count * per_entry)
+    core.memory.assign(pa, count * per_entry, realm.mecid)
+    found.table.set_range(first, first + count, assigned(pa, ripas_of(entry)) | entry & PERMISSION_MASK)
+    left = address_list.count_of(wanted.single) - count
+    rest = [address_list.descriptor(pa + count * step, wanted.level, left, state)]
+    return count, Range(wanted.base, wanted.top, wanted.level, address_list.blocks(rest), None)
 
 
 def unprot_map(core: Core, rd: int, base: int, top: int, flags: int, oaddr: int) -> Answer:
@@ -186,18 +218,20 @@ def claim(core: Core, work: MapWork, handle: int) -> int:
     while not work.rollback and work.done < span:
         if _interrupted(core):
             return YIELDED
-        address = work.pa + work.done
-        if not core.granules.swap(address, DELEGATED, DATA):
+        address, count = work.pa + work.done, _at_a_time(core, span - work.done)
+        ready = core.granules.run_length(address, DELEGATED, count)
+        core.granules.set_run(address, DATA, ready)
+        core.memory.scrub_run(address, ready)
+        work.done += ready * GRANULE_BYTES
+        if ready < count:
             work.rollback, work.error = True, INPUT[0]
-            break
-        core.memory.scrub(address)
-        work.done += GRANULE_BYTES
     while work.rollback and work.done:
         if _interrupted(core):
             return YIELDED
-        work.done -= GRANULE_BYTES
-        core.granules.swap(work.pa + work.done, DATA, DELEGATED)
-        core.memory.scrub(work.pa + work.done)
+        count = _at_a_time(core, work.done)
+        work.done -= count * GRANULE_BYTES
+        core.granules.set_run(work.pa + work.done, DELEGATED, count)
+        core.memory.scrub_run(work.pa + work.done, count)
     held = table.get(work.index)
     kept = held & PERMISSION_MASK
     if held & KIND_MASK != DRAINING:
@@ -208,6 +242,11 @@ def claim(core: Core, work: MapWork, handle: int) -> int:
     table.set(work.index, assigned(work.pa, ripas_of(held)) | kept)
     core.memory.assign(work.pa, span // GRANULE_BYTES, core.state.realms[work.rd].mecid)
     return 0
+
+
+def _at_a_time(core: Core, left: int) -> int:
+    """Granules between two looks at the interrupts; all that are left where nobody looks."""
+    return 1 if core.features.later.yields else left // GRANULE_BYTES
 
 
 def _interrupted(core: Core) -> bool:
@@ -238,7 +277,8 @@ def _checked(
         return INPUT
     if top - base < size(level):
         return rtt(level)
-    return Range(base, top, level, address_list.blocks(descriptors))
+    single = oaddr if kind == AddressType.SINGLE else None
+    return Range(base, top, level, address_list.blocks(descriptors), single)
 
 
 def _next_block(core: Core, realm: Realm, wanted: Range, here: int, state: int | None) -> int | Answer | None:

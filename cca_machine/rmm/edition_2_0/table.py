@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cca_machine.abi.rmi2 import COMMANDS_2_0, DEVICE_COMMANDS, Rmi2
-from cca_machine.abi.smc import NOT_SUPPORTED, Registers
+from cca_machine.abi.smc import MASK64, NOT_SUPPORTED, Registers
 from cca_machine.rmm.core import Core
 from cca_machine.rmm.edition_2_0 import (
     devices,
@@ -23,6 +23,7 @@ from cca_machine.rmm.edition_2_0 import (
     unmapping,
 )
 from cca_machine.rmm.edition_2_0.answers import GLOBAL, Answer, Handler
+from cca_machine.rmm.edition_2_0.bulk import BULK, Bulk
 from cca_machine.rmm.features import RmmFeatures
 
 ARGUMENT_REGISTERS = 7
@@ -101,6 +102,20 @@ def echoed(result: Answer, x1_to_x7: tuple[int, ...]) -> Registers:
     """x0..x7: what the command wrote, zeros up to x3, and the caller's own registers above (SMCCC, section 2.6)."""
     given = max(len(result), 4)
     return (*result, *(0,) * (given - len(result)), *x1_to_x7[given - 1 :])
+
+
+def bulk() -> dict[int, Callable[..., tuple[int, Registers]]]:
+    """Handlers of runs of commands by function id, behind the same gate and with the same registers as the rows."""
+    return {fid: _bulk_door(handler) for fid, handler in BULK.items()}
+
+
+def _bulk_door(handler: Bulk) -> Callable[..., tuple[int, Registers]]:
+    def serve(core: Core, args: Sequence[int], stride: Sequence[int], count: int) -> tuple[int, Registers]:
+        done, result = handler(core, args, stride, count) if core.state.active else (0, GLOBAL)
+        last = [value + (done - 1) * step & MASK64 for value, step in zip(args, stride, strict=False)]
+        return done, echoed(result, tuple(last[:ARGUMENT_REGISTERS]))
+
+    return serve
 
 
 def _door(fid: Rmi2, handler: Handler, count: int) -> Callable[..., Registers]:

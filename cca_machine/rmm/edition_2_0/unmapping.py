@@ -163,13 +163,14 @@ def _drain(core: Core, handle: int, descriptors: list[int], work: UnmapWork) -> 
     """Invalidate, give granules back, and let go of the entries; True when an interrupt came first."""
     if core.features.later.yields and any(core.hardware.look_for_irq(core.pe) for _ in range(ENTRIES)):
         return True
-    if work.protected:
+    if work.protected and not core.features.later.yields:
+        for address, level, _ in address_list.blocks(descriptors):
+            _give_back(core, address, size(level) // GRANULE_BYTES)
+    elif work.protected:
         for address in islice(address_list.granules_of(descriptors), work.drained, None):
-            if core.features.later.yields and core.hardware.look_for_irq(core.pe):
+            if core.hardware.look_for_irq(core.pe):
                 return True
-            core.granules.swap(address, DATA, DELEGATED)
-            core.memory.scrub(address)
-            core.memory.assign(address, 1, SYSTEM)
+            _give_back(core, address, 1)
             work.drained += 1
     table = core.state.tables[work.table_pa]
     for first, stop, value in list(table.runs()):
@@ -177,6 +178,17 @@ def _drain(core: Core, handle: int, descriptors: list[int], work: UnmapWork) -> 
             free = unassigned(ripas_of(value)) | value & PERMISSION_MASK if work.protected else UNASSIGNED_NS_ENTRY
             table.set_range(first, stop, free)
     return False
+
+
+def _give_back(core: Core, address: int, count: int) -> None:
+    """Granules of a mapping are DELEGATED again, wiped, and nobody's."""
+    if core.granules.run_length(address, DATA, count) == count:
+        core.granules.set_run(address, DELEGATED, count)
+    else:
+        for granule in range(address, address + count * GRANULE_BYTES, GRANULE_BYTES):
+            core.granules.swap(granule, DATA, DELEGATED)
+    core.memory.scrub_run(address, count)
+    core.memory.assign(address, count, SYSTEM)
 
 
 def _result(core: Core, descriptors: list[int], work: UnmapWork) -> Answer:

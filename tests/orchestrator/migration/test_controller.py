@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cca_machine.commands import CommitImport, DiscardExport, ResumeExport
+from cca_machine.commands import OpenImport
 from orchestrator.engine.links import Drop, Rule
 from orchestrator.store import RealmState
 
-S = 1_000_000_000
+MS, S = 1_000_000, 1_000_000_000
 MOVE = [{"kind": "migrate", "at": "5s", "realm": "web-001", "to": "r2-std-02"}]
 
 
@@ -33,8 +33,6 @@ def judge(small: Any) -> None:
     committed = {record.session for _, record in small.records("migration.committed")}
     aborted = {record.session for _, record in small.records("migration.aborted")}
     assert not committed & aborted
-    if committed:
-        assert sent(small, ResumeExport) == []
     assert small.store.sessions == {}
     assert {realm.state for realm in small.store.realms.values()} == {RealmState.SERVING}
 
@@ -57,19 +55,25 @@ def test_both_ends_are_coupled_while_the_session_is_open(world: Any) -> None:
     small = world(events=MOVE).run(20)
     coupled = [(at_ns, pair) for at_ns, step in small.watched.steps for pair in step.couple]
     uncoupled = [(at_ns, name) for at_ns, step in small.watched.steps for name in step.uncouple]
-    assert coupled == [(5 * S, ("move-0001", "r1-std-01", "r2-std-02"))]
-    assert uncoupled == [(small.records("migration.finished")[0][0], "move-0001")]
+    names = ["move-0001", "move-0001/source", "move-0001/target"]
+    assert [(at_ns, name) for at_ns, (name, *_) in coupled] == [(5 * S, name) for name in names]
+    assert {frozenset(pair[1:]) for _, pair in coupled} == {
+        frozenset(pair) for pair in (("r1-std-01", "r2-std-02"), ("r1-std-01", "witness"), ("r2-std-02", "witness"))
+    }
+    assert uncoupled == [(small.records("migration.finished")[0][0], name) for name in names]
 
 
-def test_the_move_is_committed_once_and_carries_a_lease(world: Any) -> None:
+def test_the_target_may_run_it_from_the_grant_on_under_a_lease_given_beforehand(world: Any) -> None:
     small = world(events=MOVE).run(20)
     orders = [
-        (message.target, message.sent_ns, message.body.lease_until_ns)
+        (message.target, message.body.lease_until_ns - message.sent_ns)
         for _, step in small.watched.steps
         for message in step.messages
-        if isinstance(message.body, CommitImport)
+        if isinstance(message.body, OpenImport)
     ]
-    assert [(target, until - at) for target, at, until in orders] == [("r2-std-02", 30 * S)]
+    assert orders == [("r2-std-02", 30 * S)]
+    [(_, committed)] = small.records("migration.committed")
+    assert committed.generation == small.store.realms["web-001"].generation == 1
 
 
 def test_a_move_that_cannot_be_is_declined_with_its_rule(world: Any) -> None:
@@ -87,7 +91,7 @@ def test_an_end_that_refuses_to_open_costs_nothing_but_a_pause(world: Any, order
     judge(small)
     assert outcomes(small) == ["resumed"]
     assert small.store.realms["web-001"].machine == "r1-std-01"
-    assert sent(small, CommitImport) == []
+    assert small.records("migration.committed") == []
 
 
 def test_a_target_that_dies_before_the_commit_leaves_the_realm_with_its_source(world: Any) -> None:
@@ -98,23 +102,30 @@ def test_a_target_that_dies_before_the_commit_leaves_the_realm_with_its_source(w
     assert outcomes(small) == ["resumed"]
     realm = small.store.realms["web-001"]
     assert (realm.machine, realm.incarnation) == ("r1-std-01", 1)
-    assert sent(small, ResumeExport)
 
 
-def test_a_target_that_dies_after_the_commit_takes_the_realm_with_it(world: Any) -> None:
+def test_a_target_that_dies_after_the_grant_takes_the_realm_with_it(world: Any) -> None:
+    granted = world(events=MOVE).run(20).watched.control.store
+    assert granted.realms["web-001"].generation == 1
     small = world(events=MOVE)
-    small.power_loss("r2-std-02", 5.1001, 100)
+    decided = small.witnessed.witness
+    told = decided._decide
+
+    def grant(*args: Any) -> None:
+        told(*args)
+        small.power_loss("r2-std-02", (decided._clock_ns // (100 * MS) + 1) / 10 + 0.0001, 100)
+
+    decided._decide = grant
+    small.silence("r2-std-02", 5.0, 6.0)
     small.run(200)
     judge(small)
     assert outcomes(small) == ["lost"]
-    assert sent(small, ResumeExport) == []
-    assert sent(small, DiscardExport)
     assert small.store.realms["web-001"].incarnation == 2
 
 
 def test_a_source_that_dies_after_everything_was_sent_loses_nothing(world: Any) -> None:
     small = world(events=MOVE)
-    small.power_loss("r1-std-01", 5.02, 100)
+    small.power_loss("r1-std-01", 5.205, 100)
     small.run(200)
     judge(small)
     assert outcomes(small) == ["moved"]

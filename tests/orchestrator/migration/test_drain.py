@@ -10,7 +10,7 @@ import pytest
 from orchestrator.cluster.check import check_cluster
 from orchestrator.cluster.schema import Cluster
 from orchestrator.engine.links import Drop, Rule
-from orchestrator.store import RealmState
+from orchestrator.store import DrainRequest, RealmState
 
 S = 1_000_000_000
 RMM = {"version": "1.0.0", "signed_by": "vendor", "size": "4KiB"}
@@ -152,7 +152,30 @@ def test_the_only_rack_cannot_be_evacuated(cluster_file: Any) -> None:
 
 def test_a_request_of_the_store_drains_as_an_event_does(world: Any) -> None:
     small = world().run(5)
-    small.store.request_drain(machine="r1-std-01")
+    small.store.request_drain(DrainRequest(machine="r1-std-01"))
     small.run(60)
     assert small.store.machines["r1-std-01"].residents == {}
     assert [record.machines for _, record in small.records("drain.started")] == [("r1-std-01",)]
+
+
+def test_a_drain_that_is_ended_clears_what_it_asked_for_and_its_cordons(world: Any) -> None:
+    small = world(realms=many(), events=[drain(rack="r1")]).run(10.15)
+    store = small.store
+    assert store.sessions
+    store.request_drain_end("drain-001")
+    small.run(60)
+    [(_, finished)] = small.records("drain.finished")
+    assert finished.why == "an operator ended it"
+    assert store.drains == {}
+    assert store.sessions == {}
+    assert not any("drain-001" in view.cordons for view in store.machines.values())
+    assert {realm.state for realm in store.realms.values()} == {RealmState.SERVING}
+    assert small.doubles() == []
+    begun = [at for at, _ in small.records("migration.started")]
+    assert max(begun) <= 10.2 * S, "nothing new is begun once it is ended"
+
+
+def test_a_drain_says_when_it_expects_to_be_done(world: Any) -> None:
+    small = world(realms=many(), events=[drain(rack="r1")]).run(120)
+    [(at_ns, started)] = small.records("drain.started")
+    assert at_ns < started.eta_ns < at_ns + 60 * S

@@ -16,7 +16,7 @@ import pytest
 from cca_machine import commands as c
 from cca_machine.host.states import HostedState
 from cca_machine.layout import plan as layout
-from cca_machine.migration.sealing import Bundle
+from cca_machine.migration import wire
 from cca_machine.migration.tables import CLOSED
 from orchestrator.cluster.schema import Cluster
 from orchestrator.control import control_plane
@@ -26,6 +26,7 @@ from orchestrator.engine.loop import Engine
 from orchestrator.engine.ports import ControlStep, Delivery, MachineReport, Message, Strike
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 from orchestrator.realms.reference import realm_spec
 from orchestrator.store import RealmState
@@ -33,13 +34,20 @@ from orchestrator.store import RealmState
 MS, S = 1_000_000, 1_000_000_000
 SOURCE, TARGET = "r1-std-01", "r2-std-01"
 STRUCK, OLDER = "move-0003", "move-0001"
-ORDERS = ("open-import", "open-export", "commit-import", "discard-export")
-ANSWERS = ("export-ready", "import-ready", "imported", "session-closed")
-PARCELS = ("source-share", "target-share", *(f"bundle-{number}" for number in range(6)))
+ORDERS = ("open-lineage", "open-import", "open-export", "settle-session")
+ANSWERS = ("lineage-offered", "export-ready", "lineage-decided", "imported", "session-closed")
+PARCELS = (
+    "handshake-hello-source", "handshake-hello-destination", *(f"freight-{number}" for number in range(9)),
+    "ready", "challenge", "confirm", "decided",
+)  # fmt: skip
 STEPS = (*ORDERS, *PARCELS, *ANSWERS)
-ON_ANY = ("lost", "duplicated", "reordered", "late", "source-crash", "target-crash", "control-unreachable")
+ON_ANY = (
+    "lost", "duplicated", "reordered", "late", "source-crash", "target-crash", "control-unreachable",
+    "witness-unreachable",
+)  # fmt: skip
 ON_PARCELS = ("corrupted", "replayed")
 CELLS = [(step, fault) for step in STEPS for fault in ON_ANY] + [(s, f) for s in PARCELS for f in ON_PARCELS]
+"""Every step of a session times every fault; at each step that is sent once."""
 
 
 def step_of(message: Message) -> str:
@@ -47,10 +55,7 @@ def step_of(message: Message) -> str:
     body = message.body
     if not isinstance(body, c.Parcel):
         return str(type(body).__struct_config__.tag)
-    try:
-        return f"bundle-{msgspec.msgpack.decode(body.payload, type=Bundle).counter}"
-    except msgspec.MsgspecError:
-        return "source-share" if message.source == SOURCE else "target-share"
+    return wire.step_of(body.payload)
 
 
 class Hostile:
@@ -75,6 +80,7 @@ class Hostile:
         self.fleet = LocalFleet(list(made.machines.values()))
         self.sink = MemorySink()
         self.trace = Trace(self.sink)
+        self.witnessed = WitnessedFleet(self.fleet, witness_of(made.secret))
         self.engine = Engine(cluster.control.beat, self, self, self, self.trace, MemoryJournal())
 
     # -- links ---------------------------------------------------------------------------------------------------------
@@ -89,14 +95,14 @@ class Hostile:
             self.crossed.append(message.body.payload)
             if session == OLDER:
                 self.older.setdefault(step_of(message), message.body.payload)
-        unreachable = self.fault == "control-unreachable" and self.hit_ns is not None
-        if unreachable and c.CONTROL in (message.source, message.target):
+        cut = {"control-unreachable": c.CONTROL, "witness-unreachable": wire.WITNESS}.get(self.fault)
+        if self.hit_ns is not None and cut in (message.source, message.target):
             return None if message.sent_ns < (self.hit_ns or 0) + 6 * S else at_ns
         if at_ns is None or self.hit_ns is not None or session != STRUCK or step_of(message) != self.step_name:
             return at_ns
         self.hit_ns, self.struck = message.sent_ns, (message.source, message.number)
         match self.fault:
-            case "lost" | "control-unreachable":
+            case "lost" | "control-unreachable" | "witness-unreachable":
                 return None
             case "late":
                 return at_ns + 90 * S
@@ -107,7 +113,7 @@ class Hostile:
     # -- machines ------------------------------------------------------------------------------------------------------
 
     def machines(self) -> Sequence[str]:
-        return self.fleet.machines()
+        return self.witnessed.machines()
 
     def advance(
         self, until_ns: int, inbox: Mapping[str, Sequence[Delivery]], only: Sequence[str]
@@ -121,7 +127,7 @@ class Hostile:
                 self.heals = [Strike(crash, at_ns + 40 * S, c.Heal(c.FaultKind.POWER_LOSS))]
                 loss = Message("chaos", 1, crash, at_ns, c.Inject(c.FaultKind.POWER_LOSS))
                 altered[crash] = sorted([*altered.get(crash, []), Delivery(at_ns, 0, loss)], key=lambda d: d.key)
-        return self.fleet.advance(until_ns, altered, only)
+        return self.witnessed.advance(until_ns, altered, only)
 
     def deliver(self, delivery: Delivery) -> list[Delivery]:
         message = delivery.message
@@ -132,7 +138,8 @@ class Hostile:
             return [delivery, msgspec.structs.replace(delivery, message=again)]
         if self.fault in ON_PARCELS:
             payload = message.body.payload
-            changed = self.older[self.step_name] if self.fault == "replayed" else payload[:-3] + b"!" + payload[-2:]
+            older = self.older.get(self.step_name, payload)
+            changed = older if self.fault == "replayed" else payload[:-3] + b"!" + payload[-2:]
             body = msgspec.structs.replace(message.body, payload=changed)
             return [msgspec.structs.replace(delivery, message=msgspec.structs.replace(message, body=body))]
         return [delivery]

@@ -12,7 +12,7 @@ from orchestrator.store import SessionPhase, SessionView
 PAIRS = [(phase, event) for phase in SessionPhase for event in Event]
 
 
-def session(phase: SessionPhase = SessionPhase.OPEN) -> SessionView:
+def session(phase: SessionPhase = SessionPhase.OPENING) -> SessionView:
     return SessionView("s", "r", 1, "a", "b", "test", 0, 1, 1, 1, phase=phase)
 
 
@@ -25,7 +25,7 @@ def test_every_event_in_every_phase_either_moves_or_is_ignored(phase: SessionPha
 
 
 def test_every_phase_can_be_reached_and_the_terminal_one_is_never_left() -> None:
-    reached = {SessionPhase.OPEN}
+    reached = {SessionPhase.OPENING}
     while True:
         more = {to for (phase, _), (to, _) in TABLE.items() if phase in reached} - reached
         if not more:
@@ -35,7 +35,7 @@ def test_every_phase_can_be_reached_and_the_terminal_one_is_never_left() -> None
     assert not [pair for pair in TABLE if pair[0] in TERMINAL]
 
 
-def test_whatever_happens_in_whatever_order_the_decision_falls_at_most_once() -> None:
+def test_whatever_happens_in_whatever_order_one_outcome_is_believed_at_most() -> None:
     for events in itertools.product(Event, repeat=4):
         view = session()
         effects = [move(view, event) for event in events]
@@ -45,6 +45,9 @@ def test_whatever_happens_in_whatever_order_the_decision_falls_at_most_once() ->
             assert Effect.HAND_OVER not in effects
 
 
-def test_only_an_import_that_is_ready_commits() -> None:
-    commits = {pair for pair, (_, effect) in TABLE.items() if effect is Effect.COMMIT}
-    assert commits == {(phase, Event.IMPORT_READY) for phase in UNDECIDED}
+def test_only_the_witness_says_how_a_session_ended() -> None:
+    told = {(phase, event): effect for (phase, event), (_, effect) in TABLE.items()}
+    commits = {pair for pair, effect in told.items() if effect is Effect.COMMIT}
+    aborts = {pair for pair, effect in told.items() if effect is Effect.ABORT}
+    assert commits == {(phase, Event.GRANTED) for phase in UNDECIDED}
+    assert aborts == {(phase, Event.ABORTED) for phase in UNDECIDED} | {(SessionPhase.OPENING, Event.HELD)}

@@ -138,12 +138,8 @@ def test_a_realm_moves_between_machines_of_one_edition(kit: Any, fields: dict[st
     world.serve("a")
     source = next(iter(state_of(world, "a").rmm.realms.values()))
     rim, instance = source.measurements[0], source.instance_id
-    world.order("b", c.OpenImport("s", kit.realm_spec(), "a", world.rak("a")))
-    world.order("a", c.OpenExport("s", "r", 1, "b", world.rak("b")))
+    world.open_session()
     world.run(20 * S)
-    world.order("b", c.CommitImport("s", world.now_ns + 1000 * S))
-    world.order("a", c.DiscardExport("s"))
-    world.run(5 * S)
     [moved] = state_of(world, "b").rmm.realms.values()
     assert (moved.measurements[0], moved.instance_id) == (rim, instance)
     assert list(state_of(world, "a").rmm.granules.runs()) == []
@@ -159,8 +155,7 @@ def test_a_machine_takes_no_realm_that_was_built_under_another_edition(kit: Any)
     world.machines["b"] = first.machines["b"]
     world.sent += first.sent
     world.serve("a")
-    world.order("b", c.OpenImport("s", kit.realm_spec(), "a", world.rak("a")))
-    world.order("a", c.OpenExport("s", "r", 1, "b", world.rak("b")))
+    world.open_session()
     world.run(20 * S)
     [closed] = world.bodies(c.SessionClosed, "b")
     assert "edition" in closed.why
