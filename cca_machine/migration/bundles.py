@@ -115,14 +115,18 @@ def open_bundle(keys: StreamKeys, header: Header, bundle: bytes) -> bytes:
     """The content. Raises BundleRefused when it was sealed under another key or changed."""
     try:
         aad = bundle[: _HEADER.size]
-        return keys.cipher(header.stream).decrypt(_nonce(header.counter, header.stream), bundle[_HEADER.size :], aad)
+        sealed = memoryview(bundle)[_HEADER.size :]
+        return keys.cipher(header.stream).decrypt(_nonce(header.counter, header.stream), sealed, aad)
     except InvalidTag:
         raise BundleRefused(f"bundle {header.counter} of stream {header.stream} does not open") from None
 
 
 def extend(transcript: bytes, bundle: bytes) -> bytes:
-    """Running SHA-256 over all bundles in the order in which they were sealed."""
-    return hashlib.sha256(transcript + hashlib.sha256(bundle).digest()).digest()
+    """Running SHA-256 over header and tag of all bundles in the order in which they were sealed.
+
+    The tag stands for the ciphertext: only who has the session key could make two that share one.
+    """
+    return hashlib.sha256(transcript + bundle[: _HEADER.size] + bundle[-TAG_BYTES:]).digest()
 
 
 def _nonce(counter: int, stream: int) -> bytes:

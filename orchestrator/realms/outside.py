@@ -19,6 +19,7 @@ from attestation.kbs import jwe, messages
 from attestation.kbs.messages import Attestation
 from attestation.keys import PublicKey
 from attestation.token import Evidence, decode
+from cca_machine.layout import PRIVATE
 from orchestrator.engine.streams import derive
 from orchestrator.inputs import VerifierAnswered
 from orchestrator.realms.attestation import EvidenceVerdict, Service, Subject, Verifier
@@ -122,6 +123,8 @@ class OutsideVerifier(Verifier):
         wanted = expected_rim(spec, rim_rule(machine.edition, machine.quirks))
         if evidence.realm.claims.initial_measurement != wanted:
             return RefusalReason.CLAIMS, "the RIM is of another kind of Realm than the one asked for evidence", None
+        if spec.mec == PRIVATE and evidence.realm.claims.mec_policy != PRIVATE:
+            return RefusalReason.CLAIMS, "the Realm shares its memory encryption context with others", None
         if evidence.realm.claims.personalization_value != spec.rpv:
             return RefusalReason.BINDING, "the personalization value names another Realm", None
         return "", detail, evidence
