@@ -11,6 +11,7 @@ from orchestrator.engine.journal import MemoryJournal
 from orchestrator.engine.loop import Engine
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import plan
 from orchestrator.scheduler.bind import Round
 from orchestrator.scheduler.filters import Wish, refusal
@@ -26,8 +27,8 @@ def test_after_every_beat_of_the_quickstart_refusals_are_those_of_a_full_look() 
     seen: set[str] = set()
     with contextlib.closing(LocalFleet(list(made.machines.values()))) as machines:
         engine = Engine(
-            cluster.control.beat, machines, parts.control, parts.links, Trace(MemorySink()), MemoryJournal(),
-            rest=parts.heartbeats,
+            cluster.control.beat, WitnessedFleet(machines, witness_of(made.secret)), parts.control, parts.links,
+            Trace(MemorySink()), MemoryJournal(), rest=parts.heartbeats,
         )  # fmt: skip
         while (at_ns := engine.step()) is not None and at_ns < cluster.duration:
             store = parts.control.store
