@@ -15,7 +15,7 @@ from orchestrator.errors import UserMistake
 if TYPE_CHECKING:
     from orchestrator.cluster.schema import Cluster
     from orchestrator.firmware.outcome import RolloutOutcome
-    from orchestrator.firmware.rehearsal import Advice, Forecast
+    from orchestrator.firmware.rehearsal import Advice, Forecast, Odds
 
 rollout = typer.Typer(help="Firmware rollouts: rehearsed, or in a live fleet.", no_args_is_help=True)
 
@@ -24,18 +24,22 @@ PPM = 1_000_000
 
 @rollout.command("plan")
 def plan(
-    file: Annotated[Path, typer.Argument(help="Cluster file (YAML) with a rollout event.", metavar="FILE")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Cluster file with a rollout; or a run directory, a live one too.", metavar="FILE"),
+    ],
     futures: Annotated[int, typer.Option(help="Simulated futures per strategy.", min=1, max=1000)] = 5,
     first_seed: Annotated[int, typer.Option("--seed", help="Seed of the first future.", min=0)] = 1,
     strategy: Annotated[list[str] | None, typer.Option(help="live, drain or reboot; default: all three.")] = None,
     activation_failure: Annotated[str, typer.Option(help="Share of machines whose live activation fails.")] = "0%",
     timing: Annotated[list[str] | None, typer.Option(help="A cost instead of the file's, as in boot.post=1s.")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="Of a run: fork the futures from this instant.")] = None,
+    release: Annotated[str | None, typer.Option(help="Of a run: this release instead of the file's rollout.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")] = False,
 ) -> None:
-    """Simulate the file's first rollout N times per strategy; print distributions and a recommendation."""
+    """Simulate a rollout N times per strategy, from the file or from where a run stands; recommend a strategy."""
     from orchestrator.firmware.rehearsal import STRATEGIES, Odds, advise, rehearse
 
-    cluster = _with_timing(_cluster(file), timing or ())
     wanted = tuple(strategy or STRATEGIES)
     for name in wanted:
         if name not in STRATEGIES:
@@ -46,12 +50,42 @@ def plan(
     def told(name: str, seed: int) -> None:
         print(f"{name}: future {seed} done", file=sys.stderr, flush=True)
 
-    forecasts = rehearse(cluster, seeds, odds, wanted, told)
+    if file.is_dir():
+        forecasts = _from_a_run(file, at, release, timing, seeds, odds, wanted, told)
+    elif at is not None or release is not None:
+        raise UserMistake("--at and --release are about a run", "give a run directory instead of a cluster file")
+    else:
+        forecasts = rehearse(_with_timing(_cluster(file), timing or ()), seeds, odds, wanted, told)
     advice = advise(forecasts)
     if as_json:
         typer.echo(json.dumps(_as_json(file, seeds, odds, forecasts, advice)))
     else:
         typer.echo(_table(forecasts, advice))
+
+
+def _from_a_run(
+    run_dir: Path,
+    at: str | None,
+    release: str | None,
+    timing: Sequence[str] | None,
+    seeds: Sequence[int],
+    odds: Odds,
+    strategies: Sequence[str],
+    told: Callable[[str, int], None],
+) -> list[Forecast]:
+    from orchestrator.branch_point import cluster_of_text, read_standing
+    from orchestrator.cluster.quantities import parse_duration
+    from orchestrator.present import deed_of, rehearse_from
+
+    if timing:
+        raise UserMistake("--timing changes what is past as well", "it goes with a cluster file only")
+    try:
+        at_ns = None if at is None else parse_duration(at)
+    except ValueError as error:
+        raise UserMistake(f"--at {at}: {error}", "write it like 12min") from None
+    standing = read_standing(run_dir, at_ns)
+    deed = deed_of(cluster_of_text(standing.cluster_text, standing.file), release)
+    return rehearse_from(standing, deed, seeds, odds, strategies, told)
 
 
 def _cluster(file: Path) -> Cluster:

@@ -81,12 +81,12 @@ def variant(cluster: Cluster, strategy: str, seed: int, odds: Odds) -> Cluster:
     gates = [gate for gate in event.gates if not outside(gate)]
     changes = {"strategy": strategy, "gates": gates}
     events = [each.model_copy(update=changes) if each is event else each for each in cluster.events]
-    horizon_ns = max(cluster.duration, _horizon(cluster, event.model_copy(update={"strategy": strategy})))
+    horizon_ns = max(cluster.duration, horizon(cluster, event.model_copy(update={"strategy": strategy})))
     faults = [*cluster.faults, *_failing(cluster, event, seed, odds, horizon_ns)]
     return cluster.model_copy(update={"events": events, "duration": horizon_ns, "faults": faults})
 
 
-def _horizon(cluster: Cluster, event: RolloutEvent) -> int:
+def horizon(cluster: Cluster, event: RolloutEvent) -> int:
     """Time for every machine in turn, twice over."""
     timing = reference_timing(cluster.timing.scale, cluster.timing.override)
     boot_ns = sum(cost_ns for cost, cost_ns in timing.items() if cost.startswith("boot."))
@@ -127,6 +127,7 @@ def future(cluster: Cluster, seed: int) -> RolloutOutcome:
             assembly.links,
             Trace(sink),
             MemoryJournal(),
+            rest=assembly.heartbeats,
         )
         quiet_ns = 0
         while engine.now_ns < cluster.duration and quiet_ns < cluster.recover_within:

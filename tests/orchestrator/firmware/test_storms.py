@@ -23,6 +23,7 @@ from orchestrator.engine.streams import Stream, run_seed
 from orchestrator.engine.trace import MemorySink, Trace
 from orchestrator.firmware.waves import at_once
 from orchestrator.fleet.local import LocalFleet
+from orchestrator.migration.ledger import WitnessedFleet, witness_of
 from orchestrator.plan import Plan, plan, trust_anchors
 from orchestrator.store import MachineState, Store
 
@@ -162,7 +163,8 @@ def blow(storm: Storm, seed: int) -> Outcome:
     fleet = LocalFleet(list(made.machines.values()))
     sink = MemorySink()
     parts = assemble(made, lambda *token: None)
-    engine = Engine(storm.cluster.control.beat, fleet, parts.control, parts.links, Trace(sink), MemoryJournal())
+    witnessed = WitnessedFleet(fleet, witness_of(made.secret))
+    engine = Engine(storm.cluster.control.beat, witnessed, parts.control, parts.links, Trace(sink), MemoryJournal())
     engine.run_until(storm.cluster.duration)
     engine.finish()
     return Outcome(list(read(line.entry for line in sink.lines)), parts.control.store, fleet, made)
