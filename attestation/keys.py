@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -66,6 +67,9 @@ CURVE_OF_SIZE = {facts.size: curve for curve, facts in FACTS.items()}
 _MAX_KEY_FILE = 16 * 1024
 _P384_X, _P384_Y = bytes.fromhex("a401022002215830"), bytes.fromhex("225830")
 """Heads before the coordinates in the COSE_Key of a P-384 point, members in the order kty, crv, x, y."""
+
+KEPT_KEYS = 1 << 15
+"""Keys of a fleet that are kept ready: two for each of ten thousand machines, and those of Realms that come and go."""
 
 
 def _bad_key(message: str) -> Malformed:
@@ -260,7 +264,7 @@ class SigningKey:
         curve = CURVE_OF_SIZE.get(len(data))
         if curve is None:
             raise ValueError(f"no curve has private scalars of {len(data)} bytes")
-        return cls(curve, int.from_bytes(data, "big"))
+        return _known_key(curve, int.from_bytes(data, "big"))
 
     @classmethod
     def from_pem(cls, pem: bytes) -> SigningKey:
@@ -286,7 +290,13 @@ def derive_key(seed: bytes, purpose: str, curve: Curve = Curve.P384) -> SigningK
     info = f"realmfleet key derivation\0{curve}\0{purpose}".encode()
     # 64 bits more than the order make the bias of the modular reduction negligible
     wide = HKDF(algorithm=hashes.SHA512(), length=facts.size + 8, salt=None, info=info).derive(seed)
-    return SigningKey(curve, int.from_bytes(wide, "big") % (facts.order - 1) + 1)
+    return _known_key(curve, int.from_bytes(wide, "big") % (facts.order - 1) + 1)
+
+
+@lru_cache(maxsize=KEPT_KEYS)
+def _known_key(curve: Curve, scalar: int) -> SigningKey:
+    """A key is a function of its scalar, and its public half costs a point multiplication: done once per key."""
+    return SigningKey(curve, scalar)
 
 
 def to_base64url(data: bytes) -> str:

@@ -24,6 +24,9 @@ from cca_machine.pod import PodRefused, PodSpec, PodStepped
 CONTROL = "control"
 """Name of the control plane as an endpoint of messages."""
 
+HEARTBEATS = 1 << 40
+"""Heartbeats are numbered from here on, and an answer has the number of what it answers; other messages below."""
+
 
 # -- what machines and Realms are made of ---------------------------------------------------------------------------
 
@@ -139,6 +142,16 @@ class Stop(Struct, frozen=True, tag="stop"):
 
 class RenewLeases(Struct, frozen=True, tag="renew-leases"):
     """Heartbeat: the listed (realm, incarnation) may run until `until_ns`. Answered by `Heartbeat`."""
+
+    leases: tuple[tuple[str, int], ...]
+    until_ns: int
+
+
+class LeasesKept(Struct, frozen=True, tag="leases-kept"):
+    """What heartbeats did that were not sent one by one: nothing changed, and leases were renewed up to `until_ns`.
+
+    Comes before anything else that happens to the machine, and is not answered.
+    """
 
     leases: tuple[tuple[str, int], ...]
     until_ns: int
@@ -261,8 +274,8 @@ class Reboot(Struct, frozen=True, tag="reboot"):
 
 
 Command: TypeAlias = (
-    Launch | Attest | DeliverSecret | Stop | RenewLeases | OpenExport | OpenImport | SettleSession
-    | OpenLineage | EndSession | AskLineage
+    Launch | Attest | DeliverSecret | Stop | RenewLeases | LeasesKept | OpenExport | OpenImport
+    | SettleSession | OpenLineage | EndSession | AskLineage
     | Prime | Activate | Cancel | StageFirmware | UnstageFirmware | Reboot
 )  # fmt: skip
 
@@ -629,7 +642,7 @@ Record: TypeAlias = (
 
 
 class Sent(Struct, frozen=True):
-    """Something that left the machine at `at_ns`, numbered per machine without gaps."""
+    """Something that left the machine at `at_ns`, numbered per machine without gaps; `HEARTBEATS` apart."""
 
     at_ns: int
     number: int
@@ -648,8 +661,12 @@ class Traced(Struct, frozen=True):
 
 
 class Advance(Struct, frozen=True):
-    """What `Machine.run_until` gives back; `next_due_ns` is None when nothing is on the agenda."""
+    """What `Machine.run_until` gives back; `next_due_ns` is None when nothing is on the agenda.
+
+    `idle` says that nothing but the end of leases is.
+    """
 
     sent: list[Sent]
     records: list[Traced]
     next_due_ns: int | None
+    idle: bool = False

@@ -20,6 +20,7 @@ from cca_machine.abi.smc import Registers
 from cca_machine.board import Board
 from cca_machine.commands import (
     CONTROL,
+    HEARTBEATS,
     Advance,
     Booted,
     FaultKind,
@@ -44,7 +45,18 @@ from cca_machine.errors import LateInput, MachineError
 from cca_machine.hardware.gpt import World
 from cca_machine.host.floor import Floor
 from cca_machine.host.fluid import accrue
-from cca_machine.host.happenings import Arrived, BootEnd, Hang, Happening, ImageFails, Reset, Say, Tell, Watchdog
+from cca_machine.host.happenings import (
+    Arrived,
+    BootEnd,
+    Hang,
+    Happening,
+    ImageFails,
+    LeaseTimer,
+    Reset,
+    Say,
+    Tell,
+    Watchdog,
+)
 from cca_machine.host.hosted import HostedRealm
 from cca_machine.monitor.boot import BootRefused, BootReverted
 from cca_machine.monitor.components import RMM
@@ -65,7 +77,6 @@ class Machine:
 
     def __init__(self, spec: MachineSpec) -> None:
         self.spec = spec
-        self._spec_digest = snapshots.spec_digest(spec)
         self._door_sink: Callable[[dict[str, Any]], None] | None = None
         self._start(MachineState(monitor=MonitorState()))
         self._power_on(0, self.spec.timing["boot.rmm"] + self.spec.timing["boot.platform-token"])
@@ -90,17 +101,17 @@ class Machine:
                 self._now_ns = key[0]
                 self._meet(due)
         self._state.clock_ns = max(self._state.clock_ns, until_ns)
-        done = Advance(self._advance.sent, self._advance.records, self._heap[0][0] if self._heap else None)
-        return done
+        next_ns = self._heap[0][0] if self._heap else None
+        return Advance(self._advance.sent, self._advance.records, next_ns, self._idle())
 
     def snapshot(self) -> bytes:
         """The whole state as bytes; `restore` and `snapshot` again give the same bytes."""
         self._state.agenda = [due for key in sorted(self._due) for due in self._due[key]]
-        return snapshots.save(self._state, self._spec_digest)
+        return snapshots.save(self._state, snapshots.spec_digest(self.spec))
 
     def restore(self, snapshot: bytes) -> None:
         """Take over the state that a machine of the same specification gave. Raises SnapshotRefused."""
-        self._start(snapshots.load(snapshot, self._spec_digest))
+        self._start(snapshots.load(snapshot, snapshots.spec_digest(self.spec)))
 
     def digest(self) -> str:
         """SHA-256 (hex) over what the machine is: memory, firmware, Realms, guests, sessions.
@@ -259,8 +270,11 @@ class Machine:
 
     def say(self, said: Say) -> None:
         """Something leaves now."""
-        self._state.sent += 1
-        self._advance.sent.append(Sent(self._now_ns, self._state.sent, said.target, said.body, said.answers))
+        number = said.answers
+        if number < HEARTBEATS:
+            self._state.sent += 1
+            number = self._state.sent
+        self._advance.sent.append(Sent(self._now_ns, number, said.target, said.body, said.answers))
 
     def tell(self, record: Record) -> None:
         """A line for the trace, now."""
@@ -288,6 +302,10 @@ class Machine:
             # two deeds of chaos may share a key: their order must not depend on who was submitted first
             there.append(due)
             there.sort(key=msgspec.msgpack.encode)
+
+    def _idle(self) -> bool:
+        """Whether nothing but the end of leases is on the agenda."""
+        return all(isinstance(due.what, LeaseTimer) for dues in self._due.values() for due in dues)
 
     def _forget_plans(self) -> None:
         """Drop what the machine itself had planned; what is on its way to it from outside still arrives."""

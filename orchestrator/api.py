@@ -45,7 +45,7 @@ from orchestrator.extensions import Extensions
 from orchestrator.fleet.local import LocalFleet
 from orchestrator.gate_keeper import GateKeeper
 from orchestrator.inputs import Input
-from orchestrator.metrics.collect import Carried, collect
+from orchestrator.metrics.collect import Carried, collect, sample_every
 from orchestrator.metrics.export import write_metrics
 from orchestrator.metrics.fleet_facts import fleet_facts
 from orchestrator.metrics.process import Process
@@ -79,6 +79,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     replace: bool = False
     speed: float | None = None
     skip: bool = True
+    every_heartbeat: bool = False
     record_door: tuple[str, Path] | None = None
     live: bool = False
     file: str = ""
@@ -230,8 +231,10 @@ class Run:
             self.store = RunStore.create(file) if self._resumed is None else RunStore.resume(file)
             given = self._given()
             self.trace = Trace(self.store)
-            self.carried = Carried()
-            self.assembly: Assembly = assemble(self.plan, self._keep_token)
+            self.carried = Carried(sample_every(self.until_ns))
+            self.assembly: Assembly = assemble(
+                self.plan, self._keep_token, every_heartbeat=self.options.every_heartbeat
+            )
             self.assembly.control.store.scoring = self.extensions.score
             self.engine = Engine(
                 self.cluster.control.beat,
@@ -242,6 +245,7 @@ class Run:
                 self.store,
                 skip=self.options.skip,
                 recorded=given,
+                rest=self.assembly.heartbeats,
             )
             self.engine.after_beat = GateKeeper(self.assembly.rollouts, self.engine, self.extensions).answer
             self._door = self._listen_at_the_door()
@@ -295,7 +299,7 @@ class Run:
             self.engine.run_until(min(self.engine.now_ns + stride, until_ns, self.carried.next_ns))
             self.carried.note(self.engine.now_ns, self.engine.delivered)
             if watch is not None:
-                watch(self.engine.now_ns, self.status())
+                watch(self.engine.now_ns, self.status)
 
     def ask(self, *bodies: Input) -> list[Answer]:
         """Have inputs journaled and judged at the next boundary, in this order; a beat of virtual time passes."""
@@ -375,7 +379,8 @@ class Run:
         if self.options.record_door is not None:
             _write_door(self.options.record_door[1], self._door)
         facts_of_fleet = fleet_facts(self.cluster, self.seed)
-        samples = collect(lines, facts_of_fleet, end_ns, verdicts=verdicts, carried=self.carried)
+        every_ns = sample_every(self.until_ns)
+        samples = collect(lines, facts_of_fleet, end_ns, every_ns=every_ns, verdicts=verdicts, carried=self.carried)
         write_metrics(self.path / rundir.METRICS, samples)
         ending = self._ending(result, facts)
         self.store.set_meta(ENDING, ending.encode())
@@ -525,7 +530,7 @@ def headline(seed: int, repeat: str) -> str:
 def _both(pace: Callable[[int], None], watch: Watch, status: Callable[[], str]) -> Callable[[int], None]:
     def both(now_ns: int) -> None:
         pace(now_ns)
-        watch(now_ns, status())
+        watch(now_ns, status)
 
     return both
 

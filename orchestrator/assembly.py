@@ -11,6 +11,7 @@ from orchestrator.cluster import schema
 from orchestrator.control import ControlPlane, control_plane
 from orchestrator.engine.links import Links, LinkShape, Topology
 from orchestrator.firmware.rollouts import Rollouts
+from orchestrator.fleet.heartbeats import Heartbeats
 from orchestrator.operator_desk import OperatorDesk
 from orchestrator.plan import Plan, opening_store
 from orchestrator.realms.attestation import TokenSink
@@ -25,6 +26,7 @@ class Assembly(Struct, frozen=True):
     desk: OperatorDesk
     rollouts: Rollouts
     storm: Storm
+    heartbeats: Heartbeats
 
     def status(self) -> str:
         """One line: where the fleet stands as the control plane believes it."""
@@ -37,8 +39,11 @@ class Assembly(Struct, frozen=True):
         return f"{serving}/{len(store.realms)} Realms serving{f' ({rest})' if rest else ''}; machines: {known}"
 
 
-def assemble(made: Plan, sink: TokenSink) -> Assembly:
-    """The engine's parts for a plan; `sink` gets every token that reaches the verifier."""
+def assemble(made: Plan, sink: TokenSink, *, every_heartbeat: bool = False) -> Assembly:
+    """The engine's parts for a plan; `sink` gets every token that reaches the verifier.
+
+    With `every_heartbeat`, those are sent too whose answers are known; the trace is the same.
+    """
     cluster = made.cluster
     links = Links(made.secret, topology(made))
     rollouts = [event for event in cluster.events if isinstance(event, schema.RolloutEvent)]
@@ -46,7 +51,9 @@ def assemble(made: Plan, sink: TokenSink) -> Assembly:
     firmware = Rollouts(rollouts, opening_store(made), made.firmware.image, steering)
     storm = Storm(cluster.faults, made.seed, links)
     desk = OperatorDesk(firmware, storm)
-    return Assembly(control_plane(made, [desk, firmware], [storm], sink), links, desk, firmware, storm)
+    heartbeats = Heartbeats(cluster, made.machines, links, every=every_heartbeat)
+    control = control_plane(made, [desk, firmware], [storm], sink, heartbeats)
+    return Assembly(control, links, desk, firmware, storm, heartbeats)
 
 
 def topology(made: Plan) -> Topology:

@@ -17,6 +17,7 @@ from orchestrator.engine.ports import ControlStep, Delivery, Message, Priority, 
 from orchestrator.firmware.image import revoked_by
 from orchestrator.firmware.tcb import TcbRecovery
 from orchestrator.fleet.health import Health
+from orchestrator.fleet.heartbeats import Heartbeats, Round
 from orchestrator.migration.controller import MigrationController
 from orchestrator.plan import Plan, opening_store
 from orchestrator.realms.attestation import TokenSink, Verifier
@@ -30,36 +31,46 @@ COMMAND_BYTES = 512
 
 
 def control_plane(
-    made: Plan, rollouts: Sequence[Controller] = (), others: Sequence[Controller] = (), sink: TokenSink | None = None
+    made: Plan,
+    rollouts: Sequence[Controller] = (),
+    others: Sequence[Controller] = (),
+    sink: TokenSink | None = None,
+    heartbeats: Heartbeats | None = None,
 ) -> ControlPlane:
     """The control plane of a run: revocations, machines, `rollouts`, migrations, Realms, then `others` (chaos).
 
     Whoever asks something of another controller stands before it, so that requests are served in the step they arise
-    in. `sink` gets every token that reaches the verifier.
+    in. `sink` gets every token that reaches the verifier. Without `heartbeats`, every heartbeat is sent.
     """
     store = opening_store(made)
     judging = Verifier if made.cluster.attestation.verifier is None else OutsideVerifier
     verifier = judging(made.cluster, made.machines, made.references, made.secret, sink)
-    health = Health(verifier, granules_of)
+    health = Health(verifier, granules_of, heartbeats or Heartbeats(made.cluster, made.machines))
     revocations = [event for event in made.cluster.events if isinstance(event, RevokeEvent)]
     recovery = TcbRecovery(revocations, verifier, partial(revoked_by, made.firmware, made.cluster, made.seed))
-    return ControlPlane(
-        store,
-        [recovery, health, *rollouts, MigrationController(store), RealmController(store, verifier), *others],
-        verifier,
-    )
+    realms = RealmController(store, verifier)
+    controllers: list[Controller] = [recovery, health, *rollouts, MigrationController(store), realms, *others]
+    return ControlPlane(store, controllers, verifier, health)
 
 
 class ControlPlane:
     """Implements `ControlPort` of the engine over a store and its controllers.
 
-    A step with nothing arrived and nothing due returns at once, so that skipping such steps changes nothing.
+    A step with nothing arrived and nothing due returns at once, so that skipping such steps changes nothing. A step
+    that changed something has another behind it, at the next boundary: a controller may have decided before it knew.
     """
 
-    def __init__(self, store: Store, controllers: Sequence[Controller], verifier: Verifier | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        controllers: Sequence[Controller],
+        verifier: Verifier | None = None,
+        health: Health | None = None,
+    ) -> None:
         self.store = store
         self._verifier = verifier
         self.controllers = tuple(controllers)
+        self._health = health
         self._messages = 0
         self._records = 0
         self._next_due_ns: int | None = 0
@@ -85,17 +96,30 @@ class ControlPlane:
             for controller in self.controllers:
                 controller.fold(store, delivery)
         decisions = [self._decide(controller, now_ns) for controller in self.controllers]
-        self._next_due_ns = _earliest([now_ns + 1 if store.requested else None, *(d.next_due_ns for d in decisions)])
+        orders = [order for decision in decisions for order in decision.orders]
+        strikes = sorted((strike for decision in decisions for strike in decision.strikes), key=_strike_key)
+        held = self._heartbeats([*(order.machine for order in orders), *(strike.machine for strike in strikes)])
+        changed = store.requested or bool(store.notes or orders)
+        dues = [now_ns + 1 if changed else None, *(decision.next_due_ns for decision in decisions)]
+        if self._health is not None:
+            dues += self._health.dues()
+        self._next_due_ns = _earliest(dues)
         return ControlStep(
-            messages=self._numbered([order for decision in decisions for order in decision.orders], now_ns),
-            strikes=sorted(
-                (s for d in decisions for s in d.strikes), key=lambda strike: (strike.at_ns, strike.machine)
-            ),
+            messages=[*self._numbered(orders, now_ns), *held.messages],
+            strikes=strikes,
             couple=sorted(pair for decision in decisions for pair in decision.couple),
             uncouple=sorted(session for decision in decisions for session in decision.uncouple),
             records=self._recorded(),
             next_due_ns=self._next_due_ns,
+            rest=held.rest,
+            rouse=held.rouse,
+            implied=held.implied,
         )
+
+    def _heartbeats(self, touched: Sequence[str]) -> Round:
+        if self._health is None:
+            return Round([], [], [], [], 0)
+        return self._health.close_step(self.store, touched)
 
     def _decide(self, controller: Controller, now_ns: int) -> Decision:
         decision = controller.decide(self.store, now_ns)

@@ -49,6 +49,7 @@ def stand(standing: Standing) -> Standing:
             trace,
             MemoryJournal(),
             recorded=standing.entries(),
+            rest=parts.heartbeats,
         )
         engine.run_until(standing.at_ns)
         return msgspec.structs.replace(

@@ -17,12 +17,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from orchestrator.engine.instant import format_instant
 
 PLAIN_EVERY_S = 5.0
+BAR_EVERY_S = 0.1
 
 
 class Watch(Protocol):
-    """Is told where the run stands after each beat."""
+    """Is told where the run stands every few beats; `status` makes the line, when it is to be shown."""
 
-    def __call__(self, now_ns: int, line: str) -> None: ...
+    def __call__(self, now_ns: int, status: Callable[[], str]) -> None: ...
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def watching(until_ns: int, *, quiet: bool) -> Iterator[Watch]:
     """A watch for a run that ends at `until_ns` (virtual ns); `quiet` shows nothing at all."""
     console = Console(file=sys.stderr)
     if quiet:
-        yield lambda now_ns, line: None
+        yield lambda now_ns, status: None
     elif console.is_terminal:
         with _bar(console, until_ns) as watch:
             yield watch
@@ -68,9 +69,14 @@ def _bar(console: Console, until_ns: int) -> Iterator[Watch]:
     )
     with Progress(*columns, console=console, transient=True, refresh_per_second=8) as progress:
         task = progress.add_task("starting", total=until_ns, clock=format_instant(0))
+        last = 0.0
 
-        def watch(now_ns: int, line: str) -> None:
-            progress.update(task, completed=now_ns, description=line, clock=format_instant(now_ns))
+        def watch(now_ns: int, status: Callable[[], str]) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= BAR_EVERY_S:
+                last = now
+                progress.update(task, completed=now_ns, description=status(), clock=format_instant(now_ns))
 
         yield watch
 
@@ -78,11 +84,11 @@ def _bar(console: Console, until_ns: int) -> Iterator[Watch]:
 def _plain(until_ns: int) -> Watch:
     last = time.monotonic()
 
-    def watch(now_ns: int, line: str) -> None:
+    def watch(now_ns: int, status: Callable[[], str]) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= PLAIN_EVERY_S:
             last = now
-            print(f"{format_instant(now_ns)} of {format_instant(until_ns)}: {line}", file=sys.stderr, flush=True)
+            print(f"{format_instant(now_ns)} of {format_instant(until_ns)}: {status()}", file=sys.stderr, flush=True)
 
     return watch

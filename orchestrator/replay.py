@@ -99,6 +99,7 @@ def _again(
             trace,
             MemoryJournal(),
             recorded=entries,
+            rest=parts.heartbeats,
         )
         engine.run_until(end_ns)
         digest = engine.finish() if whole else trace.digest

@@ -333,6 +333,10 @@ class Store:
         """Set when a machine was admitted, uncordoned or has more room than before: placing is worth another try."""
         self.kinds_on: dict[tuple[str, str], int] = {}
         """How many Realms of a kind are bound to a machine, and to a rack: (kind, machine or rack:NAME)."""
+        self.touched: dict[str, None] = {}
+        """Machines of which something changed that placing looks at, since it last looked."""
+        self.fields: Any = None
+        """What placing keeps from decision to decision (`orchestrator.scheduler.bind.Fields`)."""
         self.notes: list[Note] = []
         self.scoring: Callable[[MachineView, RealmKind, Store], Mapping[str, int]] | None = None
         """A script's own score in place of `orchestrator.scheduler.scores`; see `orchestrator.extensions`."""
@@ -354,6 +358,10 @@ class Store:
         """Open migration sessions with an end on `machine`, by session."""
         return [session for session in self.sessions.values() if machine in (session.source, session.target)]
 
+    def touch(self, machine: str) -> None:
+        """Say that state, capacity, versions, cordons or activity of a machine may have changed."""
+        self.touched[machine] = None
+
     # -- binding -----------------------------------------------------------------------------------------------------
 
     def bind(self, realm: RealmView, machine: str) -> None:
@@ -372,6 +380,7 @@ class Store:
 
     def _count(self, realm: RealmView, machine: str, by: int) -> None:
         view, kind = self.machines[machine], self.cluster.realms[realm.kind]
+        self.touch(machine)
         view.demand_ppm += by * kind.vcpus * kind.workload.cpu
         for where in (machine, rack_key(view.rack)):
             self.kinds_on[realm.kind, where] = self.kinds_on.get((realm.kind, where), 0) + by
@@ -440,22 +449,26 @@ class Store:
     def cordon(self, machine: str, why: str, by: str = "operator") -> None:
         """Keep new Realms and migrations away from `machine` until `by` takes it back."""
         self.machines[machine].cordons[by] = why
+        self.touch(machine)
         self.note(MachineCordoned(machine, by, why))
         self.requested = True
 
     def uncordon(self, machine: str, by: str = "operator") -> None:
         """Take back the cordon of `by`; without one, nothing changes."""
         if self.machines[machine].cordons.pop(by, None) is not None:
+            self.touch(machine)
             self.note(MachineUncordoned(machine, by))
             self.requested = self.room = True
 
     def occupy(self, machine: str, activity: str) -> None:
         """Announce firmware activity on `machine`, so that no migration starts or ends there."""
         self.machines[machine].activity = activity
+        self.touch(machine)
 
     def vacate(self, machine: str) -> None:
         """Announce the end of firmware activity on `machine`."""
         self.machines[machine].activity = ""
+        self.touch(machine)
         self.requested = self.room = True
 
 

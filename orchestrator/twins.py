@@ -1,8 +1,8 @@
 """`realmfleet verify-determinism FILE`: the same run in every way that must not matter, and where it parts if it does.
 
 The first twin is the measure: one process, straight through. Each other differs from it in one thing: the hash seed of
-the interpreter, visiting every beat, all machines restored from their snapshots half-way, or Ray actors. Twins are runs
-in processes of their own; only the restored one runs here.
+the interpreter, visiting every beat, sending every heartbeat, all machines restored from their snapshots half-way, or
+Ray actors. Twins are runs in processes of their own; only the restored one runs here.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ LOCAL: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("one process", ("--fleet", "local"), "1"),
     ("one process, another hash seed", ("--fleet", "local"), "20261"),
     ("one process, every beat visited", ("--fleet", "local", "--no-skip"), "1"),
+    ("one process, every heartbeat sent", ("--fleet", "local", "--every-heartbeat"), "1"),
 )
 RAY: tuple[tuple[str, tuple[str, ...], str], ...] = tuple(
     (f"Ray, {actors} actor{'s' if actors > 1 else ''}", ("--fleet", "ray", "--actors", str(actors)), str(actors))
@@ -150,6 +151,7 @@ def restored(cluster: Cluster, seed: int, until_ns: int) -> tuple[list[bytes], s
         parts.links,
         Trace(sink),
         MemoryJournal(),
+        rest=parts.heartbeats,
     )
     engine.run_until(until_ns)
     digest = engine.finish()

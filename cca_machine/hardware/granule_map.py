@@ -1,12 +1,13 @@
 """A small number for every granule of a large address space, cheap where it is uniform and flat where it is not.
 
 Two levels: 2 MiB blocks, each either one number for all its 512 granules or an array of 512 numbers. An untouched
-block is not stored at all and answers `default` inside the mapped banks. One access costs the same however fragmented
-the map is, and a run costs one step per 2 MiB block.
+block is not stored at all and answers `default` inside the mapped banks. Neighbouring blocks that were set at once are
+one stretch: the memory of a Realm costs the same whether it has one gigabyte or a hundred.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 import msgspec
@@ -30,15 +31,20 @@ class Bank(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GranuleMap(msgspec.Struct):
-    """Numbers 0 to 254 per granule over `banks`; everything starts as `default`."""
+    """Numbers 0 to 254 per granule over `banks`; everything starts as `default`.
+
+    `stretches` are rows of uniform blocks as (first block, first block behind it, number), ascending; no block of one
+    is in `blocks`.
+    """
 
     banks: tuple[Bank, ...]
     default: int
     blocks: dict[int, int | bytearray] = {}
+    stretches: list[tuple[int, int, int]] = []
 
     def get(self, pa: int) -> int:
         """Number of the granule that holds `pa`, or OUTSIDE."""
-        block = self.blocks.get(pa >> BLOCK_SHIFT)
+        block = self._block(pa >> BLOCK_SHIFT)
         if block is None:
             return self.default if self.contains(pa) else OUTSIDE
         if isinstance(block, int):
@@ -80,7 +86,7 @@ class GranuleMap(msgspec.Struct):
                 found += alike
                 continue
             span = min(GRANULES_PER_BLOCK - first, count - found)
-            block = self.blocks.get(here >> BLOCK_SHIFT)
+            block = self._block(here >> BLOCK_SHIFT)
             if block is None and not banked and not self._whole(here >> BLOCK_SHIFT):
                 block = self._spread(here >> BLOCK_SHIFT) if self._touches(here >> BLOCK_SHIFT) else OUTSIDE
             if isinstance(block, bytearray):
@@ -124,8 +130,9 @@ class GranuleMap(msgspec.Struct):
         """(base, granules, number) of every maximal run that differs from `default`, in address order."""
         base = count = 0
         current = OUTSIDE
-        for index in sorted(self.blocks):
-            for pa, length, value in _block_runs(index, self.blocks[index]):
+        alone = ((index, index + 1, block) for index, block in self.blocks.items())
+        for index, end, block in sorted([*alone, *self.stretches], key=_first):
+            for pa, length, value in _block_runs(index, end, block):
                 if value == current and pa == base + count * GRANULE_BYTES:
                     count += length
                     continue
@@ -150,30 +157,85 @@ class GranuleMap(msgspec.Struct):
             if value != OUTSIDE:
                 self._make_uniform(index, value)
 
+    def _block(self, index: int) -> int | bytearray | None:
+        """The number or numbers of a block; None for one that was never changed."""
+        block = self.blocks.get(index)
+        if block is None and self.stretches:
+            stretch = self._stretch(index)
+            return stretch[2] if stretch is not None else None
+        return block
+
+    def _stretch(self, index: int) -> tuple[int, int, int] | None:
+        """The stretch that holds a block."""
+        at = bisect_right(self.stretches, index, key=_first) - 1
+        return self.stretches[at] if at >= 0 and self.stretches[at][1] > index else None
+
+    def _carve(self, first: int, end: int) -> None:
+        """Take the blocks from `first` up to `end` out of the stretches."""
+        stretches = self.stretches
+        at = max(bisect_right(stretches, first, key=_first) - 1, 0)
+        while at < len(stretches) and stretches[at][0] < end:
+            low, high, value = stretches[at]
+            if high <= first:
+                at += 1
+                continue
+            left = [(a, b, value) for a, b in ((low, min(high, first)), (max(low, end), high)) if a < b]
+            stretches[at : at + 1] = left
+            at += len(left)
+
     def _alike(self, index: int, value: int, count: int) -> int:
         """Granules in whole blocks from `index`, inside one bank and at most `count`, that are uniformly `value`."""
-        blocks, default, start = self.blocks, self.default, index
-        end = index + count // GRANULES_PER_BLOCK
-        while index < end and blocks.get(index, default) == value:
-            index += 1
+        start, end = index, index + count // GRANULES_PER_BLOCK
+        while index < end:
+            block = self._block(index)
+            if (self.default if block is None else block) != value:
+                break
+            index = min(self._next_change(index, end), end)
         return (index - start) * GRANULES_PER_BLOCK
+
+    def _next_change(self, index: int, end: int) -> int:
+        """The first block behind `index` that is not of the same record: a stretch, an untouched gap, or itself."""
+        if index in self.blocks:
+            return index + 1
+        at = bisect_right(self.stretches, index, key=_first)
+        if at and self.stretches[at - 1][1] > index:
+            return self.stretches[at - 1][1]
+        if at < len(self.stretches):
+            end = min(end, self.stretches[at][0])
+        if len(self.blocks) < end - index:
+            return min((block for block in self.blocks if index < block < end), default=end)
+        return next((block for block in range(index + 1, end) if block in self.blocks), end)
 
     def _make_all_uniform(self, index: int, count: int, value: int) -> None:
         """Make `count` whole blocks of one bank hold `value`."""
-        if value != self.default:
-            self.blocks.update(dict.fromkeys(range(index, index + count), value))
+        end = index + count
+        self._carve(index, end)
+        within = self.blocks if len(self.blocks) < count else range(index, end)
+        for block in [each for each in within if index <= each < end]:
+            self.blocks.pop(block, None)
+        if value == self.default:
             return
-        for each in range(index, index + count):
-            self.blocks.pop(each, None)
+        if count == 1:
+            self.blocks[index] = value
+            return
+        at = bisect_right(self.stretches, index, key=_first)
+        low = high = at
+        if at < len(self.stretches) and self.stretches[at][0] == end and self.stretches[at][2] == value:
+            end, high = self.stretches[at][1], at + 1
+        if at and self.stretches[at - 1][1] == index and self.stretches[at - 1][2] == value:
+            index, low = self.stretches[at - 1][0], at - 1
+        self.stretches[low:high] = [(index, end, value)]
 
     def _make_uniform(self, index: int, value: int) -> None:
+        self._carve(index, index + 1)
         if value == self.default and self._whole(index):
             self.blocks.pop(index, None)
         else:
             self.blocks[index] = value
 
     def _spread(self, index: int) -> bytearray:
-        block = self.blocks.get(index)
+        block = self._block(index)
+        self._carve(index, index + 1)
         if block is None:
             spread = bytearray((OUTSIDE,)) * GRANULES_PER_BLOCK
             base = index << BLOCK_SHIFT
@@ -201,10 +263,14 @@ class GranuleMap(msgspec.Struct):
         return any(bank.base < base + BLOCK_BYTES and base < bank.top for bank in self.banks)
 
 
-def _block_runs(index: int, block: int | bytearray) -> Iterator[tuple[int, int, int]]:
+def _first(stretch: tuple[int, int, int | bytearray]) -> int:
+    return stretch[0]
+
+
+def _block_runs(index: int, end: int, block: int | bytearray) -> Iterator[tuple[int, int, int]]:
     base = index << BLOCK_SHIFT
     if isinstance(block, int):
-        yield base, GRANULES_PER_BLOCK, block
+        yield base, GRANULES_PER_BLOCK * (end - index), block
         return
     first = 0
     while first < GRANULES_PER_BLOCK:

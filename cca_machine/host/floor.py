@@ -126,7 +126,12 @@ class Floor:
 
     def _arrive(self, arrived: Arrived, now_ns: int) -> None:
         if isinstance(arrived.body, c.RenewLeases):
-            self._renew(arrived.body, arrived.number, now_ns)
+            self._renew(arrived.body.leases, arrived.body.until_ns, now_ns)
+            answered_ns = now_ns + self.site.spec.timing["host.heartbeat"]
+            self.clockwork.later(answered_ns, Say(c.CONTROL, self._heartbeat(), arrived.number))
+            return
+        if isinstance(arrived.body, c.LeasesKept):
+            self._renew(arrived.body.leases, arrived.body.until_ns, now_ns)
             return
         self.bench.queue.append(arrived)
         self.dispatch(now_ns)
@@ -293,11 +298,9 @@ class Floor:
             self._state.lease_timer_ns = end_ns
             self.clockwork.later(end_ns, LeaseTimer())
 
-    def _renew(self, order: c.RenewLeases, answers: int, now_ns: int) -> None:
-        for hosted in leases.renew(self._state, order.leases, order.until_ns, now_ns):
+    def _renew(self, renewed: tuple[tuple[str, int], ...], until_ns: int, now_ns: int) -> None:
+        for hosted in leases.renew(self._state, renewed, until_ns, now_ns):
             self._step(hosted, HostedEvent.LEASE_RENEWED, "lease-renewed", now_ns)
-        answered_ns = now_ns + self.site.spec.timing["host.heartbeat"]
-        self.clockwork.later(answered_ns, Say(c.CONTROL, self._heartbeat(), answers))
 
     def _heartbeat(self) -> c.Heartbeat:
         state, site = self._state, self.site

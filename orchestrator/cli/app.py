@@ -99,6 +99,9 @@ def run(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the run directory if it exists.")] = False,
     speed: Annotated[float | None, typer.Option(help="Virtual seconds per wall second; without it, all out.")] = None,
     no_skip: Annotated[bool, typer.Option("--no-skip", help="Visit every beat; the digest must be the same.")] = False,
+    every_heartbeat: Annotated[
+        bool, typer.Option("--every-heartbeat", help="Send heartbeats whose answer is known; the digest is the same.")
+    ] = False,
     record_door: Annotated[
         tuple[str, Path] | None, typer.Option(help="Write every firmware call of one machine.", metavar="MACHINE FILE")
     ] = None,
@@ -125,6 +128,7 @@ def run(
         replace=replace,
         speed=speed,
         skip=not no_skip,
+        every_heartbeat=every_heartbeat,
         record_door=record_door,
         file=str(file),
     )

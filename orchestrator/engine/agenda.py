@@ -37,6 +37,14 @@ class Agenda:
         if due_ns is not None:
             heappush(self._heap, (due_ns, machine))
 
+    def due_ns(self, machine: str) -> int | None:
+        """When `machine` wants to run again by itself."""
+        return self._due_ns[machine]
+
+    def expects(self, machine: str) -> bool:
+        """Whether anything is on its way to `machine`."""
+        return bool(self._boxes[machine])
+
     def post(self, target: str, delivery: Delivery) -> None:
         """Put a delivery into the box of machine `target`."""
         heappush(self._boxes[target], (delivery.key, delivery))

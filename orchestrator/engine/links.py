@@ -157,6 +157,19 @@ class Links:
         latency_ns = self.latency_min_ns(message.source, message.target) + jitter_ns + delay_ns
         return self._left_ns(message, shape) + latency_ns
 
+    def spoken_about(self, endpoint: str, from_ns: int, until_ns: int) -> frozenset[str] | None:
+        """Endpoints whose messages to or from `endpoint` some rule judges in [from_ns, until_ns); None: all of them."""
+        found: set[str] = set()
+        for rule in self._rules:
+            if rule.until_ns <= from_ns or rule.from_ns >= until_ns:
+                continue
+            for near, far in ((rule.sources, rule.targets), (rule.targets, rule.sources)):
+                if _named(endpoint, near):
+                    if far == ANYONE:
+                        return None
+                    found.update(far)
+        return frozenset(found)
+
     def _opinion_ns(self, message: Message) -> int | None:
         """Extra delay by the rules in force, the worst of them; None: lost."""
         delay_ns = 0

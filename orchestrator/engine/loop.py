@@ -21,12 +21,15 @@ from orchestrator.engine.errors import OrderBroken
 from orchestrator.engine.instant import beat_ceil, beat_floor
 from orchestrator.engine.journal import ExternalInput, Journal
 from orchestrator.engine.ports import (
+    APART,
     ControlPort,
     ControlStep,
     Delivery,
     FleetPort,
     LinkPort,
     MachineReport,
+    Priority,
+    RestPort,
 )
 from orchestrator.engine.post import Post, operator_delivery
 from orchestrator.engine.trace import Trace
@@ -40,6 +43,7 @@ class Engine:
 
     `recorded` are the external inputs of an earlier run, admitted again at their boundaries. With `skip` off, every
     boundary is visited and every machine is run at each; the trace is the same, which is how the skipping is tested.
+    `rest` knows the machines whose heartbeats nobody sends; without it, every message is sent.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Engine:
         *,
         skip: bool = True,
         recorded: Iterable[ExternalInput] = (),
+        rest: RestPort | None = None,
     ) -> None:
         if beat_ns < 1:
             raise ValueError(f"a beat lasts at least a nanosecond, not {beat_ns}")
@@ -75,6 +80,10 @@ class Engine:
         self._agenda = Agenda(self._machines)
         self._post = Post(self._machines, self._agenda, links)
         self._control_due_ns: int | None = 0
+        self._rest = rest
+        self._ran_ns: dict[str, int] = {}
+        self._worked_ns: dict[str, int] = {}
+        self._idle: dict[str, bool] = {}
         self._sessions: dict[str, tuple[str, str]] = {}
         self._latencies: dict[tuple[str, str], int] = {}
         self._inputs = deque(sorted(recorded, key=lambda entry: (entry.at_ns, entry.number)))
@@ -196,7 +205,24 @@ class Engine:
                 self._trace.admit([lost])
         for strike in step.strikes:
             self._post.strike(strike, now_ns)
+        self._take_rest(step)
         self._control_due_ns = step.next_due_ns
+
+    def _take_rest(self, step: ControlStep) -> None:
+        """Let machines rest that have nothing to do, and rouse others; what rests has nothing on the agenda."""
+        for machine, due_ns in step.rouse:
+            self._agenda.set_due(machine, due_ns)
+        if self._rest is not None:
+            for machine, since_ns in step.rest:
+                if self._still(machine) and self._worked_ns.get(machine, 0) <= since_ns:
+                    self._rest.lie_down(machine)
+                    self._agenda.set_due(machine, None)
+        self._post.imply(step.implied)
+
+    def _still(self, machine: str) -> bool:
+        """Whether nothing is on its way to `machine` and nothing but the end of leases is on its agenda."""
+        done = self._agenda.due_ns(machine) is None or self._idle.get(machine, False)
+        return done and not self._agenda.expects(machine) and not any(machine in pair for pair in self._latencies)
 
     def _couple(self, step: ControlStep, now_ns: int) -> None:
         """Close and open sessions; what a beat's windows need to know is the least latency of each coupled link."""
@@ -249,7 +275,7 @@ class Engine:
         """One call of the fleet, and what follows from its reports, in total order."""
         if not machines:
             return
-        inbox = {machine: mail for machine in machines if (mail := self._agenda.take(machine, until_ns))}
+        inbox = {machine: mail for machine in machines if (mail := self._mail(machine, until_ns))}
         self.calls += 1
         horizons = dict.fromkeys(self._latencies, until_ns)
         for report in self._fleet.advance(until_ns, inbox, machines):
@@ -260,6 +286,23 @@ class Engine:
                 if lost is not None:
                     self._trace.admit([lost])
 
+    def _mail(self, machine: str, until_ns: int) -> list[Delivery]:
+        """What `machine` gets before `until_ns`, and first of all what the heartbeats did that nobody sent."""
+        mail = self._agenda.take(machine, until_ns)
+        if self._rest is None:
+            return mail
+        due_ns = self._agenda.due_ns(machine)
+        works = due_ns is not None and due_ns < until_ns
+        if works or any(delivery.message.number < APART for delivery in mail):
+            self._worked_ns[machine] = until_ns
+            if self._rest.rests(machine):
+                raise OrderBroken(machine, "was disturbed in its rest and nobody knew", until_ns)
+        kept = self._rest.kept(machine)
+        if kept is not None:
+            mail.insert(0, Delivery(self._ran_ns.get(machine, 0), Priority.ENVIRONMENT, kept))
+        self._ran_ns[machine] = until_ns
+        return mail
+
     def _note(self, report: MachineReport, until_ns: int) -> None:
         """Hold a report to its contract, and note when the machine wants to run again."""
         if report.next_due_ns is not None and report.next_due_ns < until_ns:
@@ -268,4 +311,6 @@ class Engine:
             raise OrderBroken(report.machine, "sent a message from elsewhere or from the future", until_ns)
         if any(entry.at_ns >= until_ns for entry in report.records):
             raise OrderBroken(report.machine, "traced a record from the future", until_ns)
-        self._agenda.set_due(report.machine, report.next_due_ns)
+        self._idle[report.machine] = report.idle
+        rests = self._rest is not None and self._rest.rests(report.machine)
+        self._agenda.set_due(report.machine, None if rests else report.next_due_ns)

@@ -27,6 +27,10 @@ class Priority(IntEnum):
     CONTROL = 5
 
 
+APART = 1 << 40
+"""Messages numbered from here on stand beside the count of their source: heartbeats, of which not all are sent."""
+
+
 class Message(Struct, frozen=True):
     """Something that left `source` for `target` at `sent_ns`; `number` counts per source without gaps.
 
@@ -69,12 +73,13 @@ class TraceEntry(Struct, frozen=True):
 
 
 class MachineReport(Struct, frozen=True):
-    """What one machine did in a stretch of time."""
+    """What one machine did in a stretch of time; `idle`: nothing but the end of leases is on its agenda."""
 
     machine: str
     sent: list[Message]
     records: list[TraceEntry]
     next_due_ns: int | None
+    idle: bool = False
 
 
 class FleetPort(Protocol):
@@ -120,6 +125,10 @@ class ControlStep(Struct, frozen=True):
     Messages may carry `sent_ns` later than the boundary (a service replies at its own exact instant), never earlier.
     `couple` and `uncouple` name migration sessions as (session, machine, machine), in effect from this boundary on.
     `next_due_ns` is when the control plane wants to be called again even if nothing arrives; None: only on arrival.
+
+    Machines that rest exchange heartbeats that nobody sends (`RestPort`): `rest` names those that may, each with the
+    instant since which it must have done nothing else, `rouse` those that no longer do and the instant by which they
+    must run; `implied` counts the messages that were not sent.
     """
 
     messages: list[Message]
@@ -128,6 +137,25 @@ class ControlStep(Struct, frozen=True):
     uncouple: list[str]
     records: list[TraceEntry]
     next_due_ns: int | None
+    rest: Sequence[tuple[str, int]] = ()
+    rouse: Sequence[tuple[str, int]] = ()
+    implied: int = 0
+
+
+class RestPort(Protocol):
+    """Machines whose heartbeats follow in closed form, as long as nothing else happens to them."""
+
+    def lie_down(self, machine: str) -> None:
+        """The engine agrees: nothing is on its way to `machine`, and it has nothing to do."""
+        ...
+
+    def rests(self, machine: str) -> bool:
+        """Whether `machine` rests at present."""
+        ...
+
+    def kept(self, machine: str) -> Message | None:
+        """What `machine`, about to be run, must be told first of the heartbeats that nobody sent."""
+        ...
 
 
 class ControlPort(Protocol):

@@ -127,6 +127,7 @@ def future(cluster: Cluster, seed: int) -> RolloutOutcome:
             assembly.links,
             Trace(sink),
             MemoryJournal(),
+            rest=assembly.heartbeats,
         )
         quiet_ns = 0
         while engine.now_ns < cluster.duration and quiet_ns < cluster.recover_within:

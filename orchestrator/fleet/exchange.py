@@ -28,4 +28,4 @@ def machine_report(machine: str, advance: Advance) -> MachineReport:
         for each in advance.sent
     ]
     records = [TraceEntry(each.at_ns, Priority.MACHINE, machine, each.number, each.what) for each in advance.records]
-    return MachineReport(machine, sent, records, advance.next_due_ns)
+    return MachineReport(machine, sent, records, advance.next_due_ns, advance.idle)

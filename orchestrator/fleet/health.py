@@ -1,21 +1,23 @@
 """Heartbeats: asking every machine, renewing its leases, and noticing by missed replies alone that one is gone.
 
-Every `control.heartbeat` each machine is asked (`RenewLeases`). One that stays silent for `suspect_after` is suspect:
-it gets no new Realm and no more lease. Once its last lease is over it is down, and its Realms may run elsewhere. A boot
-message with a higher count, or a host that reports a dead RMM, says at once that its Realms are gone.
+Every `control.heartbeat` each machine is asked (`orchestrator.fleet.heartbeats`). One that stays silent for
+`suspect_after` is suspect: it gets no new Realm and no more lease. Once its last lease is over it is down, and its
+Realms may run elsewhere. A boot message with a higher count, or a host that reports a dead RMM, says at once that its
+Realms are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from msgspec import Struct
 
-from cca_machine.commands import Activated, Booted, Heartbeat, Refused, RenewLeases
+from cca_machine.commands import Activated, Booted, Heartbeat, Refused
 from orchestrator.controller import Decision, Order
 from orchestrator.engine.ports import Delivery
 from orchestrator.fleet import leases
+from orchestrator.fleet.heartbeats import Heartbeats, Round, renewal
 from orchestrator.fleet.inventory import Effect, Sign, move
 from orchestrator.records import (
     MachineAdmitted,
@@ -64,12 +66,14 @@ class Health:
 
     name = "health"
 
-    def __init__(self, verifier: PlatformVerifier, footprint: Callable[[Store, RealmView], int]) -> None:
+    def __init__(
+        self, verifier: PlatformVerifier, footprint: Callable[[Store, RealmView], int], heartbeats: Heartbeats
+    ) -> None:
+        self.heartbeats = heartbeats
         self._verifier = verifier
         self._footprint = footprint
         self._verdicts: list[PlatformVerdict] = []
         self._probe: dict[str, None] = {}
-        self._round_ns = 0
         self._scan_ns: int | None = None
 
     # -- learning ------------------------------------------------------------------------------------------------------
@@ -80,11 +84,13 @@ class Health:
         machine = store.machines.get(message.source)
         if machine is None:
             return
+        store.touch(machine.name)
         body = message.body
         if isinstance(body, Booted):
             self._booted(store, machine, body, delivery)
         elif isinstance(body, Heartbeat):
             self._heartbeat(store, machine, body, message.sent_ns)
+            self.heartbeats.answered(machine.name, body, delivery)
         else:
             self._heard(store, machine, message.sent_ns)
         if isinstance(body, Activated):
@@ -180,7 +186,7 @@ class Health:
     # -- deciding ------------------------------------------------------------------------------------------------------
 
     def decide(self, store: Store, now_ns: int) -> Decision:
-        """Act on verdicts and on silence, and ask the machines that are due."""
+        """Act on verdicts and on silence, and ask machines that are back at once; rounds come after every decision."""
         decision = Decision()
         again, store.reappraisals_wanted = store.reappraisals_wanted, []
         for name in again:
@@ -190,14 +196,21 @@ class Health:
         self._take_verdicts(store, decision)
         if self._scan_ns is not None and self._scan_ns <= now_ns:
             self._scan(store)
-        names = list(store.machines) if self._round_ns <= now_ns else sorted(self._probe)
-        decision.orders = [_ask(store, store.machines[name]) for name in names]
+        if self.heartbeats.next_ns > now_ns:
+            decision.orders = [Order(name, renewal(store, store.machines[name])) for name in sorted(self._probe)]
         self._probe = {}
-        while self._round_ns <= now_ns:
-            self._round_ns += store.cluster.control.heartbeat
-        decision.due(self._round_ns)
-        decision.due(self._scan_ns)
         return decision
+
+    def close_step(self, store: Store, touched: Iterable[str]) -> Round:
+        """The last word of a step: heartbeats, now that it is known who gets orders or strikes (`touched`)."""
+        held = self.heartbeats.close_step(store, touched)
+        for machine in held.ended:
+            self._watch(store.machines[machine].last_heard_ns + store.cluster.control.suspect_after)
+        return held
+
+    def dues(self) -> tuple[int, int | None]:
+        """When the next round is due, and the next look for silence (virtual ns); as of the end of the step."""
+        return self.heartbeats.next_ns, self._scan_ns
 
     def _take_verdicts(self, store: Store, decision: Decision) -> None:
         """Apply the verdicts whose reply falls into the beat that begins now; the rest wait for theirs."""
@@ -215,6 +228,7 @@ class Health:
         machine = store.machines[verdict.machine]
         if verdict.boot != machine.boot:
             return
+        store.touch(machine.name)
         if not verdict.passed:
             machine.distrusted = verdict.why
             machine.platform_token_sha256, machine.rak = "", b""
@@ -241,20 +255,22 @@ class Health:
             self._scan_ns = at_ns
 
     def _scan(self, store: Store) -> None:
-        """Look at every machine for silence; remember when the next look is due at the earliest."""
+        """Look for silence at machines that do not rest; remember when the next look is due at the earliest."""
         self._scan_ns = None
         control = store.cluster.control
-        for machine in store.machines.values():
+        for machine in map(store.machines.__getitem__, self.heartbeats.restless):
             if machine.heard:
                 if machine.last_heard_ns + control.suspect_after > store.now_ns:
                     self._watch(machine.last_heard_ns + control.suspect_after)
                     continue
+                store.touch(machine.name)
                 move(machine, Sign.SILENT, store.now_ns)
                 store.note(MachineSuspect(machine.name, machine.last_heard_ns, machine.lease_until_ns))
             if machine.state is MachineState.SUSPECT:
                 if leases.over_ns(store, machine) > store.now_ns:
                     self._watch(leases.over_ns(store, machine))
                 elif move(machine, Sign.LEASES_OVER, store.now_ns) is Effect.LOSE:
+                    store.touch(machine.name)
                     self._down(store, machine, "silent" if control.leases else "silent, without leases")
 
     def _down(self, store: Store, machine: MachineView, why: str) -> None:
@@ -266,9 +282,3 @@ class Health:
         for realm in realms:
             store.lose(realm, why)
         return len(realms)
-
-
-def _ask(store: Store, machine: MachineView) -> Order:
-    renewed = leases.renewals(store, machine)
-    until_ns = store.now_ns + store.cluster.control.lease if renewed else store.now_ns
-    return Order(machine.name, RenewLeases(renewed, until_ns))

@@ -24,6 +24,15 @@ def grant(store: Store, realm: RealmView) -> int:
     return until_ns
 
 
+def renewed(store: Store, machine: MachineView, leases: tuple[tuple[str, int], ...], until_ns: int) -> None:
+    """Remember renewals up to `until_ns` (virtual ns) that came with heartbeats nobody sent one by one."""
+    machine.lease_until_ns = max(machine.lease_until_ns, until_ns)
+    for name, incarnation in leases:
+        realm = store.realms[name]
+        if (realm.machine, realm.incarnation) == (machine.name, incarnation):
+            realm.lease_until_ns = max(realm.lease_until_ns, until_ns)
+
+
 def grant_at(store: Store, machine: MachineView) -> int:
     """Grant a Realm that may come to `machine` a lease there from now on; returns its end (virtual ns)."""
     until_ns = store.now_ns + store.cluster.control.lease

@@ -1,6 +1,6 @@
 """From trace lines to metrics: a pure fold, sampled at instants of virtual time.
 
-    collect(lines, facts, end_ns)      a finished trace, sampled every 15 virtual seconds
+    collect(lines, facts, end_ns)      a finished trace, sampled every 15 virtual seconds, or as `sample_every` says
     Collector                          the same, line by line
 
 What a sample at instant t shows is the effect of every record up to and including t. The result depends on trace and
@@ -33,6 +33,14 @@ from orchestrator.metrics.tally import Tally
 
 EVERY_NS = 15 * S
 """Distance of samples in virtual time: what a Prometheus usually scrapes at."""
+
+MOST_SAMPLES = 1_440
+"""Instants of a run at which it is sampled, at most: in a day, one a minute."""
+
+
+def sample_every(lasts_ns: int) -> int:
+    """Distance of samples of a run that lasts so long: whole multiples of `EVERY_NS`, few enough for a long run."""
+    return max(-(-lasts_ns // (MOST_SAMPLES * EVERY_NS)), 1) * EVERY_NS
 
 
 class Collector:

@@ -77,6 +77,7 @@ class Drains:
         """Say of each Realm where it would go, or which rule blocks it, before anything moves."""
         for machine in drain.machines if not drain.goals else ():
             store.machines[machine].cordons[drain.name] = "planned"
+            store.touch(machine)
         for realm in realms:
             verdict = admit(store, _wish(store, drain, realm))
             if isinstance(verdict, Admitted):
@@ -86,6 +87,7 @@ class Drains:
             store.note(told)
         for machine in drain.machines:
             store.machines[machine].cordons.pop(drain.name, None)
+            store.touch(machine)
 
     def _ask(self, store: Store) -> None:
         """One Realm of each drain in turn, as long as the fleet's limit and those of machines leave a slot."""

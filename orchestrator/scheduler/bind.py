@@ -1,26 +1,30 @@
 """Binding: the best machine that passed every filter, and the record of why.
 
-One `Round` serves one step of the control plane. The first wish of each sort looks at every machine; later ones pop
-from a heap whose entries are rescored when they come up. Within a round nothing becomes free, so scores only fall and
-what was refused stays refused: the lazy heap finds exactly what a full look would find. Ties go to the smaller name.
-A script's own score may rise as well, so with one every wish takes a full look.
+Decisions come from fields (`orchestrator.scheduler.field`), one per kind of Realm, which are kept with the store and
+look again only at machines that changed. The answer is that of a full look at every machine: the same choice, the same
+counts, the same samples. Ties go to the smaller name. A script's own score may depend on anything, so with one every
+wish takes the full look.
 """
 
 from __future__ import annotations
 
-import heapq
+from heapq import nsmallest
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from orchestrator.records import Scored
 from orchestrator.scheduler import footprint
+from orchestrator.scheduler.field import Field
 from orchestrator.scheduler.filters import Wish, refusal
 from orchestrator.scheduler.scores import score
-from orchestrator.store import MachineView, RealmView, Store
+from orchestrator.store import RealmView, Store
 
 BEST = 3
 SAMPLES = 4
+EXCLUDED = "excluded"
+BEFORE_EXCLUDED = frozenset({"state", "cordon", "activity"})
+"""Filters that come before the one that is about a single Realm (`orchestrator.scheduler.filters.FILTERS`)."""
 
 
 class Explanation(Struct, frozen=True):
@@ -39,62 +43,53 @@ class Choice(NamedTuple):
     why: Explanation
 
 
-class _Field:
-    """The machines still in play for one wish, best first, and the refusals so far."""
-
-    def __init__(self, store: Store, wish: Wish) -> None:
-        self.considered = len(store.machines)
-        self.refused: dict[str, int] = {}
-        self.samples: dict[str, str] = {}
-        self.heap: list[tuple[int, str]] = []
-        for machine in store.machines.values():
-            if self.passes(store, machine, wish):
-                self.heap.append((-score(store, machine, wish).score, machine.name))
-        heapq.heapify(self.heap)
-
-    def passes(self, store: Store, machine: MachineView, wish: Wish) -> bool:
-        refused = refusal(store, machine, wish)
-        if refused is None:
-            return True
-        self.refused[refused.filter] = self.refused.get(refused.filter, 0) + 1
-        if len(self.samples) < SAMPLES:
-            self.samples[machine.name] = f"{refused.filter}: {refused.why}"
-        return False
-
-    def best(self, store: Store, wish: Wish) -> list[Scored]:
-        """The best three, freshly scored; the heap keeps them all."""
-        found: list[Scored] = []
-        while self.heap and len(found) < BEST:
-            key, name = self.heap[0]
-            machine = store.machines[name]
-            if not self.passes(store, machine, wish):
-                heapq.heappop(self.heap)
-                continue
-            scored = score(store, machine, wish)
-            if -scored.score != key:
-                heapq.heapreplace(self.heap, (-scored.score, name))
-                continue
-            found.append(scored)
-            heapq.heappop(self.heap)
-        for scored in found:
-            heapq.heappush(self.heap, (-scored.score, scored.machine))
-        return found
-
-
-class Round:
-    """Placement decisions of one step over one belief."""
+class Fields:
+    """The fields of a store, made when a kind is first wished for."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._fields: dict[Wish, _Field] = {}
+        self._racks: dict[str, list[str]] = {}
+        for machine in store.machines.values():
+            self._racks.setdefault(machine.rack, []).append(machine.name)
+        self._fields: dict[str, Field] = {}
+
+    def of(self, kind: str) -> Field:
+        """The field of a kind, as of now."""
+        touched, self._store.touched = self._store.touched, {}
+        if touched:
+            for field in self._fields.values():
+                field.pending.update(touched)
+        if kind not in self._fields:
+            self._fields[kind] = Field(self._store, kind, self._racks)
+        self._fields[kind].refresh()
+        return self._fields[kind]
+
+
+class Round:
+    """Placement decisions over the present belief."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        if store.fields is None:
+            store.touched, store.fields = {}, Fields(store)
+        self._fields: Fields = store.fields
 
     def choose(self, wish: Wish) -> Choice:
         """The best machine for the wish under the present belief; changes nothing."""
-        field = self._fields.get(wish)
-        if field is None or self._store.scoring is not None:
-            field = self._fields[wish] = _Field(self._store, wish)
-        best = field.best(self._store, wish)
-        why = Explanation(field.considered, dict(sorted(field.refused.items())), dict(field.samples), tuple(best))
+        if self._store.scoring is not None:
+            return _full_look(self._store, wish)
+        store, field = self._store, self._fields.of(wish.kind)
+        refused, samples = dict(field.refused), field.first_refused(SAMPLES)
+        for name in wish.excluded:
+            reason = field.reason(name)
+            if reason not in BEFORE_EXCLUDED:
+                if reason:
+                    refused[reason] -= 1
+                refused[EXCLUDED] = refused.get(EXCLUDED, 0) + 1
+        samples = sorted({*samples, *wish.excluded})[:SAMPLES]
+        best = [score(store, store.machines[name], wish) for name in field.best(BEST, wish.excluded)]
+        counts = {filter: count for filter, count in sorted(refused.items()) if count}
+        why = Explanation(len(store.machines), counts, _told(store, samples, wish), tuple(best))
         return Choice(best[0].machine if best else "", why)
 
     def place(self, realm: RealmView, wish: Wish) -> Choice:
@@ -106,9 +101,38 @@ class Round:
         return choice
 
 
+def _full_look(store: Store, wish: Wish) -> Choice:
+    """The choice by asking every machine."""
+    counts: dict[str, int] = {}
+    refused: list[str] = []
+    scored: list[Scored] = []
+    for machine in store.machines.values():
+        why = refusal(store, machine, wish)
+        if why is None:
+            scored.append(score(store, machine, wish))
+        else:
+            counts[why.filter] = counts.get(why.filter, 0) + 1
+            refused.append(machine.name)
+    best = tuple(nsmallest(BEST, scored, key=lambda each: (-each.score, each.machine)))
+    told = _told(store, refused[:SAMPLES], wish)
+    explained = Explanation(len(store.machines), dict(sorted(counts.items())), told, best)
+    return Choice(best[0].machine if best else "", explained)
+
+
+def _told(store: Store, machines: list[str], wish: Wish) -> dict[str, str]:
+    """Why these machines are refused, in words."""
+    told = {}
+    for name in machines:
+        refused = refusal(store, store.machines[name], wish)
+        assert refused is not None
+        told[name] = f"{refused.filter}: {refused.why}"
+    return told
+
+
 def take(store: Store, machine: str, realm: RealmView) -> None:
     """Take the Realm's granules, VMID and MECID off what is believed free; the next heartbeat counts anew."""
     capacity = store.machines[machine].capacity
+    store.touch(machine)
     if capacity is not None:
         capacity.granules -= footprint.granules_of(store, realm)
         capacity.vmids -= 1

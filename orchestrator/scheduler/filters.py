@@ -32,6 +32,8 @@ def by_state(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) ->
 
 def by_cordon(store: Store, machine: MachineView, kind: RealmKind, wish: Wish) -> str:
     """Nobody's cordon may stand."""
+    if not machine.cordons:
+        return ""
     return "; ".join(f"cordoned by {by}: {why}" for by, why in sorted(machine.cordons.items()))
 
 

@@ -1,7 +1,8 @@
 """Scores: which of the machines that passed the filters is best. Integers only; more is better.
 
-A score is a sum of named parts, so that a decision can be read afterwards. All parts only fall while more is placed,
-which is what lets `orchestrator.scheduler.bind` keep a lazy heap; a score that a script brings along need not.
+A score is a sum of named parts, so that a decision can be read afterwards. One part is the same for all machines of a
+rack; the others follow from the machine alone, which is what lets `orchestrator.scheduler.field` keep heaps by rack. A
+score that a script brings along need not be so.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def score(store: Store, machine: MachineView, wish: Wish) -> Scored:
         "spread-rack": -SAME_RACK * store.kinds_on.get((wish.kind, rack_key(machine.rack)), 0),
     }
     return Scored(machine.name, sum(parts.values()), parts)
+
+
+def own_score(store: Store, machine: MachineView, wish: Wish) -> int:
+    """The score without the part that the machines of a rack share."""
+    kind = store.cluster.realms[wish.kind]
+    there = store.kinds_on.get((wish.kind, machine.name), 0)
+    return _memory(machine, kind) + _cpu(machine, kind) - SAME_MACHINE * there
 
 
 def _told(machine: MachineView, parts: Mapping[str, int]) -> Scored:

@@ -64,7 +64,7 @@ def test_the_command_says_yes_for_a_run_that_repeats_itself(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["same"] is True
-    assert len(told["twins"]) == 4
+    assert len(told["twins"]) == 5
     assert len({twin["trace_digest"] for twin in told["twins"]}) == 1
 
 
@@ -73,7 +73,7 @@ def test_the_command_says_yes_for_a_run_that_repeats_itself(tmp_path: Path) -> N
 def test_actors_are_twins_too(tmp_path: Path) -> None:
     done = realmfleet(tmp_path, "verify-determinism", str(ATTEST), "--until", "40s", "--json")
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["twins"]) == 7
+    assert len(json.loads(done.stdout)["twins"]) == 8
 
 
 def realmfleet(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -135,8 +135,12 @@ class Front10:
             self._create_tables(hands, ipa, tables, batch)
             reached = self.back_page(hands.footprint.rd, span.at(ipa), ipa, batch * PAGES_PER_BLOCK)
             hands.assigned(span, at * PAGES_PER_BLOCK, reached.done)
-            reached.whole()
-            self._fold_tables(hands.footprint, ipa, batch)
+            try:
+                reached.whole()
+            except RmiRefusal:
+                _list_tables(hands.footprint, ipa, tables, batch)
+                raise
+            self._fold_tables(hands.footprint, ipa, tables, batch)
             hands.give_back(tables, batch)
             at += batch
 
@@ -234,33 +238,33 @@ class Front10:
         return _reached(command, done, count, last[0], (base + done * GRANULE_BYTES,))
 
     def _create_tables(self, hands: Hands, ipa: int, tables: int, count: int) -> None:
-        """`count` level 3 tables from `ipa`, one per block, with the tables above them where they are missing."""
-        done, footprint = 0, hands.footprint
-        while done < count:
-            here, granule = ipa + done * BLOCK_BYTES, tables + done * GRANULE_BYTES
-            args = (footprint.rd, granule, here, PAGE_LEVEL)
-            made, last = self.door.ask_run(Rmi.RTT_CREATE, args, (0, GRANULE_BYTES, BLOCK_BYTES, 0), count - done)
-            footprint.tables += [
-                TableGranule(here + index * BLOCK_BYTES, PAGE_LEVEL, granule + index * GRANULE_BYTES)
-                for index in range(made)
-            ]
-            done += made
-            if done < count:
-                level = missing_level(last[0])
-                if level is None or level >= PAGE_LEVEL - 1:
-                    raise RmiRefusal(Rmi.RTT_CREATE, last[0], args)
-                hands.create_table(ipa + done * BLOCK_BYTES, level + 1)
+        """`count` level 3 tables from `ipa`, one per block, with the tables above them where they are missing.
 
-    def _fold_tables(self, footprint: Footprint, ipa: int, count: int) -> None:
+        They are to be folded away at once, so only what a refusal leaves behind is entered in the account.
+        """
+        done, footprint = 0, hands.footprint
+        try:
+            while done < count:
+                args = (footprint.rd, tables + done * GRANULE_BYTES, ipa + done * BLOCK_BYTES, PAGE_LEVEL)
+                made, last = self.door.ask_run(Rmi.RTT_CREATE, args, (0, GRANULE_BYTES, BLOCK_BYTES, 0), count - done)
+                done += made
+                if done < count:
+                    level = missing_level(last[0])
+                    if level is None or level >= PAGE_LEVEL - 1:
+                        raise RmiRefusal(Rmi.RTT_CREATE, last[0], args)
+                    hands.create_table(ipa + done * BLOCK_BYTES, level + 1)
+        except RmiRefusal:
+            _list_tables(footprint, ipa, tables, done)
+            raise
+
+    def _fold_tables(self, footprint: Footprint, ipa: int, tables: int, count: int) -> None:
         """Fold the level 3 tables of `count` blocks from `ipa` into block entries."""
         args = (footprint.rd, ipa, PAGE_LEVEL)
         done, last = self.door.ask_run(Rmi.RTT_FOLD, args, (0, BLOCK_BYTES, 0), count)
-        top = ipa + done * BLOCK_BYTES
-        footprint.tables = [
-            table for table in footprint.tables if table.level < PAGE_LEVEL or not ipa <= table.ipa < top
-        ]
         if done < count:
-            raise RmiRefusal(Rmi.RTT_FOLD, last[0], (footprint.rd, top, PAGE_LEVEL))
+            left = ipa + done * BLOCK_BYTES
+            _list_tables(footprint, left, tables + done * GRANULE_BYTES, count - done)
+            raise RmiRefusal(Rmi.RTT_FOLD, last[0], (footprint.rd, left, PAGE_LEVEL))
 
     def _take_blocks(self, pool: GranulePool, footprint: Footprint, ipa: int, top: int) -> int:
         """Unfold the run of blocks at `ipa`, as many as there are granules for tables, and destroy all of it."""
@@ -297,3 +301,10 @@ def _reached(command: Rmi, done: int, count: int, x0: int, args: tuple[int, ...]
     level = missing_level(x0)
     missing = level if level is not None and level < PAGE_LEVEL else None
     return Reached(done, missing, RmiRefusal(command, x0, args))
+
+
+def _list_tables(footprint: Footprint, ipa: int, tables: int, count: int) -> None:
+    """Enter level 3 tables of neighbouring blocks, in neighbouring granules, in the account."""
+    footprint.tables += [
+        TableGranule(ipa + index * BLOCK_BYTES, PAGE_LEVEL, tables + index * GRANULE_BYTES) for index in range(count)
+    ]

@@ -107,11 +107,14 @@ def create_unknown(core: Core, args: Sequence[int], stride: Sequence[int], count
 
 
 def destroy(core: Core, args: Sequence[int], stride: Sequence[int], count: int) -> tuple[int, Registers]:
-    """DATA_DESTROY with ipa going upward, as far as contiguous memory in one table reaches."""
+    """DATA_DESTROY with ipa going upward, as far as contiguous memory in one table or a row of them reaches."""
     rd, ipa = args[:2]
     realm = core.state.realms.get(rd)
     if tuple(stride[:2]) != (0, GRANULE_BYTES) or realm is None or not _is_page(realm, ipa, 0):
         return NONE
+    emptied = _empty_row(core, realm, ipa, count)
+    if emptied[0]:
+        return emptied
     found = core.walk(realm, ipa, PAGE_LEVEL)
     if found.level < PAGE_LEVEL or found.entry & KIND_MASK != ASSIGNED:
         return NONE
@@ -149,6 +152,28 @@ def rtt_create(core: Core, args: Sequence[int], stride: Sequence[int], count: in
     found.table.set_range(found.index, found.index + done, table_entry(rtt_pa))
     core.granules.set_run(rtt_pa, int(GranuleState.RTT), done)
     return done, SUCCESS
+
+
+def rtt_destroy(core: Core, args: Sequence[int], stride: Sequence[int], count: int) -> tuple[int, Registers]:
+    """RTT_DESTROY of neighbouring empty tables of one row below protected addresses."""
+    rd, ipa, ulevel = args[:3]
+    realm, level = core.state.realms.get(rd), signed(ulevel)
+    if realm is None or not realm.rtt_level_start < level <= PAGE_LEVEL:
+        return NONE
+    step = size(level - 1)
+    if tuple(stride[:3]) != (0, step, 0) or ipa & step - 1 or ipa >= realm.half:
+        return NONE
+    found, row, ready = _row_below(core, realm, ipa, level)
+    if row is None or row.value & KIND_MASK != UNASSIGNED:
+        return NONE
+    done = min(ready, (realm.half - ipa) // step, count)
+    core.state.tables.drop_row(row.base, done)
+    core.granules.set_run(row.base, DELEGATED, done)
+    gone = unassigned(Ripas.DESTROYED)
+    found.table.set_range(found.index, found.index + done, gone)
+    at_last = Walk(found.level, found.table_pa, found.table, found.index + done - 1, gone)
+    top = skip(at_last, ipa + (done - 1) * step, core.quirks.scan_whole_lowest_level)
+    return done, answer(RmiStatus.SUCCESS, row.base + (done - 1) * GRANULE_BYTES, top)
 
 
 def rtt_fold(core: Core, args: Sequence[int], stride: Sequence[int], count: int) -> tuple[int, Registers]:
@@ -191,6 +216,24 @@ def _fill_row(core: Core, realm: Realm, data: int, ipa: int, count: int) -> int:
     return done * pages
 
 
+def _empty_row(core: Core, realm: Realm, ipa: int, count: int) -> tuple[int, Registers]:
+    """Pages taken back by emptying whole tables of a row of full ones from `ipa` on, and the last answer."""
+    pages = ENTRIES
+    if count < pages or ipa & size(PAGE_LEVEL - 1) - 1:
+        return NONE
+    _, row, ready = _row_below(core, realm, ipa, PAGE_LEVEL)
+    if row is None or row.value & KIND_MASK != ASSIGNED or row.advance != pages * GRANULE_BYTES:
+        return NONE
+    done = min(ready, count // pages)
+    core.state.tables.drop_row(row.base, done)
+    left = unassigned(after_destroy(ripas_of(row.value)))
+    core.state.tables.add_row(Row(row.base, done, PAGE_LEVEL, left, 0))
+    data, end = address_of(row.value), done * pages * GRANULE_BYTES
+    core.granules.set_run(data, DELEGATED, done * pages)
+    core.memory.scrub_run(data, done * pages)
+    return done * pages, answer(RmiStatus.SUCCESS, data + end - GRANULE_BYTES, ipa + end)
+
+
 def _row_below(core: Core, realm: Realm, ipa: int, level: int) -> tuple[Walk, Row | None, int]:
     """The walk to the entry above `level`, the row of tables that begins below it, and how many entries follow it."""
     found = core.walk(realm, ipa, level - 1)
@@ -229,6 +272,7 @@ BULK: dict[int, Bulk] = {
     int(Rmi.DATA_CREATE_UNKNOWN): create_unknown,
     int(Rmi.DATA_DESTROY): destroy,
     int(Rmi.RTT_CREATE): rtt_create,
+    int(Rmi.RTT_DESTROY): rtt_destroy,
     int(Rmi.RTT_FOLD): rtt_fold,
 }
 """Handlers by function id."""

@@ -93,4 +93,44 @@ def test_whole_blocks_set_back_to_the_default_cost_nothing_again() -> None:
     granules.set_run(BLOCK, 1, 2 * 512)
     assert [granules.get(BLOCK + at * BLOCK) for at in range(3)] == [1, 1, 2]
     assert granules.run_length(BLOCK, 1, 3 * 512) == 2 * 512
-    assert list(granules.blocks) == [3]
+    assert (granules.blocks, granules.stretches) == ({}, [(3, 4, 2)])
+
+
+WIDE = 48
+blocks = st.tuples(st.integers(0, WIDE - 1), st.integers(1, WIDE), st.integers(0, 3))
+touch = st.tuples(st.integers(0, WIDE - 1), st.just(0), st.integers(0, 3))
+
+
+@given(st.lists(st.one_of(blocks, touch), max_size=25))
+def test_stretches_of_blocks_are_cut_joined_and_forgotten_as_one_number_per_block_would_be(
+    changes: list[tuple[int, int, int]],
+) -> None:
+    granules = GranuleMap(banks=(Bank(0, WIDE * BLOCK),), default=1)
+    first, rest = [1] * WIDE, [1] * WIDE
+    for at, count, value in changes:
+        if not count:
+            granules.set(at * BLOCK, value)
+            first[at] = value
+            continue
+        count = min(count, WIDE - at)
+        granules.set_run(at * BLOCK, value, count * 512)
+        first[at : at + count] = rest[at : at + count] = [value] * count
+    assert [granules.get(at * BLOCK) for at in range(WIDE)] == first
+    assert [granules.get(at * BLOCK + PAGE) for at in range(WIDE)] == rest
+    flat = [number for pair in zip(first, rest, strict=True) for number in (pair[0], *[pair[1]] * 511)]
+    for at in range(0, WIDE, 5):
+        for value in range(4):
+            same = next((n for n, number in enumerate(flat[at * 512 :]) if number != value), (WIDE - at) * 512)
+            assert granules.run_length(at * BLOCK, value, (WIDE - at) * 512) == same
+    held = [block for low, high, _ in granules.stretches for block in range(low, high)]
+    assert held == sorted(set(held))
+    assert not set(held) & set(granules.blocks)
+
+
+def test_the_memory_of_a_large_realm_is_one_record() -> None:
+    granules = GranuleMap(banks=(Bank(0, 1 << 39),), default=0)
+    granules.set_run(1 << 30, 2, 1 << 24)
+    granules.set_run(1 << 37, 2, 1 << 24)
+    assert (len(granules.blocks), len(granules.stretches)) == (0, 2)
+    assert granules.run_length(1 << 30, 2, 1 << 25) == 1 << 24
+    assert granules.run_length(0, 0, 1 << 27) == 1 << 18

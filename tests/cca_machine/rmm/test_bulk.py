@@ -91,6 +91,30 @@ def test_a_run_equals_the_loop(spoiled: list[int], commands: list[tuple]) -> Non
     assert counted == {key: value for key, value in slow.rmm.counters.items() if key[0] != "REC_EXIT"}
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    tables=st.integers(1, 3),
+    filled=st.sampled_from([0, 512, 700, 1024, 1536]),
+    destroyed=st.tuples(st.sampled_from([0, 1, 512]), st.sampled_from([300, 512, 1100, 1600])),
+    removed=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), max_size=2),
+)
+def test_rows_of_tables_are_filled_emptied_and_removed_as_the_loop_does(
+    tables: int, filled: int, destroyed: tuple[int, int], removed: list[tuple[int, int]]
+) -> None:
+    (fast, rd), (slow, _) = prepared([]), prepared([])
+    commands: list[tuple[Rmi, list[int], list[int], int]] = [
+        (Rmi.GRANULE_DELEGATE, [POOL + 1200 * PAGE], [PAGE], 800),
+        (Rmi.RTT_CREATE, [rd, POOL + 1980 * PAGE, 4 * BLOCK, 3], [0, PAGE, BLOCK, 0], tables),
+        (Rmi.DATA_CREATE_UNKNOWN, [rd, POOL, 4 * BLOCK], [0, PAGE, PAGE], filled),
+        (Rmi.DATA_DESTROY, [rd, 4 * BLOCK + destroyed[0] * PAGE], [0, PAGE], destroyed[1]),
+        *((Rmi.RTT_DESTROY, [rd, (4 + at) * BLOCK, 3], [0, BLOCK, 0], count) for at, count in removed),
+    ]
+    for fid, args, stride, count in commands:
+        assert fast.rmm.smc_run(fid, args, stride, count) == one_by_one(slow, fid, args, stride, count)
+        assert fast.rmm.digest() == slow.rmm.digest()
+        assert fast.hardware.digest() == slow.hardware.digest()
+
+
 def test_a_run_stops_with_the_refusal_it_met() -> None:
     door = Door()
     base = door.granules(10)

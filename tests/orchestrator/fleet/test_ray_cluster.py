@@ -45,6 +45,7 @@ def test_nodes_are_spread_and_a_killed_raylet_changes_nothing(
     cluster: dict[str, Any], straight: str, tmp_path: Path
 ) -> None:
     words = ("--fleet", "ray", "--ray-address", cluster["address"], "--actors", "3", "--speed", "60")
+    words += ("--every-heartbeat",)  # a fleet that rests would not miss a raylet
     run = RunUnderWay(tmp_path, SMALL, *words)
     manifest = run.manifest()
     assert len(set(manifest["actor_hosts"])) == 3

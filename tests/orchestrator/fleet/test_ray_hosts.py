@@ -20,7 +20,17 @@ def test_machines_of_a_host_that_is_cut_off_move_and_nothing_changes(tmp_path: P
         pytest.skip(why)
     straight = RunUnderWay(tmp_path / "straight", SMALL, "--fleet", "local").result()["trace_digest"]
     with Hosts(f"rf{os.getpid() % 100_000}", 2, cpus=2) as hosts:
-        words = ("--fleet", "ray", "--ray-address", hosts.address, "--actors", "2", "--speed", "120")
+        words = (
+            "--fleet",
+            "ray",
+            "--ray-address",
+            hosts.address,
+            "--actors",
+            "2",
+            "--speed",
+            "120",
+            "--every-heartbeat",
+        )
         run = RunUnderWay(tmp_path / "hosts", SMALL, *words, prefix=hosts.inside(0), environment=ENVIRONMENT)
         assert len(set(run.manifest()["actor_hosts"])) == 2
         run.pass_beats(300)

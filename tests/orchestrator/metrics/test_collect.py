@@ -12,7 +12,7 @@ from orchestrator.chaos.records import FaultHealed, FaultInjected, FaultSkipped
 from orchestrator.chaos.verdict import Outcome, Verdict
 from orchestrator.engine.post import MessageLost
 from orchestrator.firmware import records as rollout
-from orchestrator.metrics.collect import Carried, collect, instants
+from orchestrator.metrics.collect import Carried, collect, instants, sample_every
 from orchestrator.metrics.export import openmetrics
 from orchestrator.metrics.tally import Distribution, Key
 
@@ -390,3 +390,9 @@ def test_a_beat_that_does_not_divide_the_interval_notes_at_the_boundary_behind_i
     for stop_s in range(0, 50, 7):
         carried.note(stop_s * S, stop_s)
     assert [carried.at(at_s * S) for at_s in (15, 30, 45)] == [21, 35, 49]
+
+
+def test_a_long_run_is_sampled_less_often_and_never_more_than_a_day_of_minutes() -> None:
+    hour = 3_600 * S
+    assert [sample_every(lasts_ns) for lasts_ns in (1, hour, 6 * hour)] == [15 * S] * 3
+    assert [sample_every(hours * hour) for hours in (7, 24, 240)] == [30 * S, 60 * S, 600 * S]

@@ -49,31 +49,69 @@ def fleet(free: list[int]) -> Store:
     return store
 
 
-def full_look(store: Store, wish: Wish) -> str:
-    """The best machine by asking everyone: highest score, then smaller name."""
-    passed = [machine for machine in store.machines.values() if refusal(store, machine, wish) is None]
-    best = sorted(passed, key=lambda machine: (-score(store, machine, wish).score, machine.name))
-    return best[0].name if best else ""
+def look_at_all(store: Store, wish: Wish) -> tuple[list[Any], dict[str, int], dict[str, str]]:
+    """Everything a decision says, by asking every machine: the best three, refusals by filter, the first four."""
+    told = {name: refusal(store, machine, wish) for name, machine in sorted(store.machines.items())}
+    scored = [score(store, store.machines[name], wish) for name, refused in told.items() if refused is None]
+    counts: dict[str, int] = {}
+    for refused in told.values():
+        if refused is not None:
+            counts[refused.filter] = counts.get(refused.filter, 0) + 1
+    samples = [(name, f"{refused.filter}: {refused.why}") for name, refused in told.items() if refused is not None]
+    return sorted(scored, key=lambda each: (-each.score, each.machine))[:3], counts, dict(samples[:4])
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    free=st.lists(st.integers(0, 260_000), min_size=7, max_size=7),
-    order=st.permutations(sorted(name for name, _ in MADE.realms)),
-    excluded=st.sampled_from([(), ("r1-std-01",), ("r2-big-01", "r3-big-01")]),
-)
-def test_the_lazy_heap_binds_as_a_full_look_at_every_machine_would(
-    free: list[int], order: list[str], excluded: tuple[str, ...]
-) -> None:
+EXCLUDED = st.sampled_from([(), ("r1-std-01",), ("r2-big-01", "r3-big-01")])
+MACHINES = sorted(MADE.machines)
+CHANGES = st.one_of(
+    st.tuples(st.just("place"), st.sampled_from(sorted(name for name, _ in MADE.realms)), EXCLUDED),
+    st.tuples(st.just("leave"), st.integers(0, 30), st.none()),
+    st.tuples(st.sampled_from(["down", "admitted", "cordon", "uncordon", "busy", "free"]),
+              st.sampled_from(MACHINES), st.none()),
+    st.tuples(st.just("heartbeat"), st.sampled_from(MACHINES), st.integers(0, 260_000)),
+)  # fmt: skip
+
+
+def change(store: Store, what: str, whom: Any, how: Any) -> None:
+    """Something that makes placing look again, done as the control plane does it."""
+    if what == "leave":
+        bound = [realm for realm in store.realms.values() if realm.machine]
+        if bound:
+            store.unbind(bound[whom % len(bound)])
+    elif what in ("down", "admitted"):
+        store.machines[whom].state = MachineState(what)
+        store.touch(whom)
+    elif what == "heartbeat":
+        store.machines[whom].capacity = Capacity(min(how, store.machines[whom].granules), 5)
+        store.touch(whom)
+    elif what == "cordon":
+        store.cordon(whom, "test")
+    elif what == "uncordon":
+        store.uncordon(whom)
+    elif what == "busy":
+        store.occupy(whom, "prime")
+    else:
+        store.vacate(whom)
+
+
+@settings(max_examples=150, deadline=None)
+@given(free=st.lists(st.integers(0, 260_000), min_size=7, max_size=7), changes=st.lists(CHANGES, max_size=40))
+def test_every_decision_is_that_of_a_full_look_whatever_changed_in_between(free: list[int], changes: list[Any]) -> None:
     store = fleet(free)
-    placing = Round(store)
-    for name in order:
-        realm = store.realms[name]
-        wish = Wish(realm.kind, excluded)
-        expected = full_look(store, wish)
-        choice = placing.place(realm, wish)
-        assert choice.machine == expected == realm.machine
+    for what, whom, how in changes:
+        if what != "place":
+            change(store, what, whom, how)
+            continue
+        realm = store.realms[whom]
+        wish = Wish(realm.kind, how)
+        best, counts, samples = look_at_all(store, wish)
+        choice = Round(store).choose(wish)
+        assert list(choice.why.best) == best
+        assert choice.why.refused == counts
+        assert choice.why.samples == samples
         assert choice.why.considered == 7
+        if not realm.machine:
+            assert Round(store).place(realm, wish).machine == choice.machine == (best[0].machine if best else "")
 
 
 def test_equal_machines_are_taken_by_name(cluster_file: Any) -> None:
@@ -113,3 +151,18 @@ def test_realms_of_a_kind_spread_before_they_pile_up() -> None:
     placing = Round(store)
     chosen = [placing.place(store.realms[f"web-{number:03d}"], Wish("web")).machine for number in range(1, 8)]
     assert len(set(chosen)) == 7
+
+
+def test_where_the_last_realm_of_a_spread_kind_left_the_next_may_go() -> None:
+    for kind, apart in (("db", 7), ("pair", 3)):
+        store = fleet([260_000] * 7)
+        realms = [store.realms[f"{kind}-{number:03d}"] for number in range(1, min(apart, 4) + 1)]
+        placing = Round(store)
+        assert len({placing.place(realm, Wish(kind)).machine for realm in realms[:3]}) == 3
+        before = placing.choose(Wish(kind)).why.refused
+        left = realms[0].machine
+        store.unbind(realms[0])
+        why = Round(store).choose(Wish(kind)).why
+        assert sum(why.refused.values()) < sum(before.values())
+        assert left in [scored.machine for scored in why.best] or kind == "db"
+        assert (list(why.best), why.refused, why.samples) == look_at_all(store, Wish(kind))
