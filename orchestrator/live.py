@@ -136,18 +136,19 @@ class LiveSession:
         return self.finish()
 
     def beat(self) -> None:
-        """Admit what was asked, run to the next boundary, answer, ask outside, publish."""
+        """Admit what was asked, run to the next boundary, ask outside, publish, answer."""
         engine = self._run.engine
         asked = self._admit()
         self._run.run_until(engine.now_ns + self._beat_ns)
         for question in self._run.assembly.control.take_questions():
             self._outside.put(question)
+        # published before it is answered: who asked may look at once for what came of it
+        if asked or time.monotonic() >= self._publish_again_s:
+            self._publish()
         for answer in self._desk.take_answers():
             waiting = self._open.pop(answer.number, None)
             if waiting is not None:
                 waiting.set_result(answer)
-        if asked or time.monotonic() >= self._publish_again_s:
-            self._publish()
 
     def finish(self) -> RunResult:
         """End the run as finished: whoever still waits for an answer is told that there will be none."""

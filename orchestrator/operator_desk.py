@@ -222,7 +222,7 @@ class OperatorDesk:
             raise Refusal("conflict", "; ".join(asked.refused), "nothing was changed")
         for kind, count in asked.counts.items():
             _within(f"count of {kind}", count, 0, MOST_AT_ONCE)
-        store.cluster = asked.cluster
+        store.now_in(asked.cluster)
         done = self._apply(store, i.ApplyCounts(asked.counts))
         return Done(done.subjects, "; ".join(sentences(asked.changes)) or "nothing to change")
 

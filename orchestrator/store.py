@@ -349,6 +349,11 @@ class Store:
         """The kind of the cluster file that this Realm belongs to."""
         return self.cluster.realms[self.realms[realm].kind]
 
+    def now_in(self, cluster: Cluster) -> None:
+        """Take over a changed cluster file; what placing knew under the old one is forgotten."""
+        self.cluster = cluster
+        self.fields = None
+
     def realms_on(self, machine: str) -> list[RealmView]:
         """Realms whose present copy may exist on `machine`, by name."""
         bound = (self.realms[name] for name in sorted(self.machines[machine].residents))

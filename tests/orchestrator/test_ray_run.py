@@ -54,7 +54,7 @@ def test_every_beat_visited_gives_the_same_digest(straight: dict[str, object], t
     assert run(tmp_path, "--fleet", "local", "--no-skip")["trace_digest"] == straight["trace_digest"]
 
 
-@pytest.mark.parametrize(("actors", "hash_seed"), [("1", "2"), ("4", "3")])
+@pytest.mark.parametrize(("actors", "hash_seed"), [pytest.param("1", "2", marks=pytest.mark.long), ("4", "3")])
 def test_ray_actors_give_the_same_digest(
     straight: dict[str, object], tmp_path: Path, actors: str, hash_seed: str
 ) -> None:

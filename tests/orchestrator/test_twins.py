@@ -68,6 +68,7 @@ def test_the_command_says_yes_for_a_run_that_repeats_itself(tmp_path: Path) -> N
     assert len({twin["trace_digest"] for twin in told["twins"]}) == 1
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 def test_actors_are_twins_too(tmp_path: Path) -> None:
